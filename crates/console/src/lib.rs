@@ -1,0 +1,1 @@
+//! The people-facing HTTP routes: JSON API and pages.

@@ -1,0 +1,14 @@
+#![doc = include_str!("../README.md")]
+
+pub mod attempt;
+pub mod build;
+pub mod diagnostic;
+pub mod event;
+pub mod fleet;
+pub mod group;
+pub mod ids;
+pub mod plan;
+pub mod report;
+pub mod time;
+pub mod trust;
+pub mod wire;

@@ -1,0 +1,1 @@
+//! The machine-facing HTTP routes: webhook and gate.

@@ -1,0 +1,1 @@
+//! Ports, actors and flows of Tidegate, over any adapter.

@@ -1,0 +1,1 @@
+//! Embedded adapters: SQLite store and queues, directory blobs, child-process fleet.

@@ -1,0 +1,1 @@
+//! The pipeline language: from a file to a job graph, with diagnostics.
