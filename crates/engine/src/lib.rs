@@ -1,1 +1,3 @@
-//! Ports, actors and flows of Tidegate, over any adapter.
+#![doc = include_str!("../README.md")]
+
+pub mod ports;

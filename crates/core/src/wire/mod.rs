@@ -1,0 +1,4 @@
+//! Formats that leave the process: envelopes of stored records, and the messages between agent and gate.
+
+pub mod envelope;
+pub mod gate;

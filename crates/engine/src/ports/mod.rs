@@ -1,0 +1,19 @@
+//! The ports: what the engine needs of the world. Adapters implement them; no SDK type appears here.
+//!
+//! Every method may be repeated safely: the caller that did not see an answer asks again with the same arguments.
+
+mod blobs;
+mod clock;
+mod error;
+mod fleet;
+mod forge;
+mod queue;
+mod store;
+
+pub use blobs::{BlobMeta, Blobs, Method, Presigned};
+pub use clock::{Clock, Ids};
+pub use error::PortError;
+pub use fleet::{Fleet, InstanceStatus, InstanceView, LaunchRequest, Launched};
+pub use forge::{CommitStatus, FileAt, Forge, Repositories, RepositorySource, StatusState};
+pub use queue::{Outgoing, Queue, Received};
+pub use store::{Expect, Key, Page, Put, Record, Store, Version, Write};
