@@ -2,3 +2,4 @@
 
 pub mod envelope;
 pub mod gate;
+pub mod instance;
