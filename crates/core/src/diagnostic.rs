@@ -33,6 +33,41 @@ pub struct Diagnostic {
     /// Length of the marked text in characters; 0 marks one place.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub length: u32,
+    /// The line of the text, or the part of a long line around the place, so that a finding can be shown without the
+    /// file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snippet: Option<Snippet>,
+}
+
+/// A piece of one line of a text.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct Snippet {
+    /// The piece, without its line end.
+    pub text: String,
+    /// Column of its first character, from 1.
+    pub column: u32,
+}
+
+impl Diagnostic {
+    /// A finding without a place; the other fields can be set afterwards.
+    pub fn new(severity: Severity, code: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            file: String::new(),
+            line: 0,
+            column: 0,
+            severity,
+            code: code.into(),
+            message: message.into(),
+            help: None,
+            length: 0,
+            snippet: None,
+        }
+    }
+
+    /// Whether it makes the text unusable.
+    pub fn is_error(&self) -> bool {
+        self.severity == Severity::Error
+    }
 }
 
 fn is_zero(value: &u32) -> bool {

@@ -1,1 +1,209 @@
-//! group.
+//! Concurrency groups: a limit on how many jobs of one name run at once, over all builds and pipelines
+//! (`spec/pipeline.md` 1.11).
+//!
+//! A slot names a build and a job and is held over retries. A holder is told by an inbox record of its build; the slot
+//! keeps `told: false` until that record is written, so a grant cannot be lost. A holder that has ended without saying
+//! so is found by the sweep, which feeds [`Input::Leave`] for it while anybody waits (`spec/hazards.md` H6).
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{BuildId, JobIndex};
+use crate::time::Timestamp;
+
+/// The record of one group.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+pub struct Group {
+    /// The name that users gave it.
+    pub name: String,
+    /// Jobs that have a slot.
+    pub holders: Vec<Member>,
+    /// Jobs that wait for one, in order of creation.
+    pub waiters: Vec<Member>,
+    /// Inbox records that are folded in and may be deleted.
+    #[serde(default)]
+    pub folded: Vec<String>,
+}
+
+/// A job in a group.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct Member {
+    /// Its build.
+    pub build: BuildId,
+    /// The job.
+    pub job: JobIndex,
+    /// The limit as it was when the job was created.
+    pub limit: u32,
+    /// Takes any free slot.
+    pub eager: bool,
+    /// Place in the queue: creation of the build or the upload, then the job's place.
+    pub order: (Timestamp, BuildId, JobIndex),
+    /// A holder that knows it.
+    #[serde(default)]
+    pub told: bool,
+}
+
+/// What a group is told.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Input {
+    /// A job wants a slot.
+    Join(Member),
+    /// A job needs none any more.
+    Leave {
+        /// Its build.
+        build: BuildId,
+        /// The job.
+        job: JobIndex,
+    },
+    /// The build of this holder has been told.
+    Told {
+        /// Its build.
+        build: BuildId,
+        /// The job.
+        job: JobIndex,
+    },
+}
+
+impl Member {
+    fn is(&self, build: &BuildId, job: JobIndex) -> bool {
+        self.build == *build && self.job == job
+    }
+}
+
+impl Group {
+    /// Folds one input in. Doing so twice changes nothing more.
+    pub fn fold(&mut self, input: Input) {
+        match input {
+            Input::Join(member) => {
+                if self.members().any(|m| m.is(&member.build, member.job)) {
+                    return;
+                }
+                let place = self.waiters.partition_point(|m| m.order <= member.order);
+                self.waiters.insert(
+                    place,
+                    Member {
+                        told: false,
+                        ..member
+                    },
+                );
+            }
+            Input::Leave { build, job } => {
+                self.holders.retain(|m| !m.is(&build, job));
+                self.waiters.retain(|m| !m.is(&build, job));
+            }
+            Input::Told { build, job } => {
+                for holder in self.holders.iter_mut().filter(|m| m.is(&build, job)) {
+                    holder.told = true;
+                }
+            }
+        }
+    }
+
+    /// Gives out the slots that are free. `ordered` jobs: only if fewer unfinished jobs of the group than the job's own
+    /// limit were created before it; `eager` jobs: if fewer than its limit hold a slot.
+    pub fn grant(&mut self) {
+        let mut ahead = 0;
+        let mut still_waiting = Vec::new();
+        for waiter in std::mem::take(&mut self.waiters) {
+            let holding = self.holders.len();
+            let limit = usize::try_from(waiter.limit).unwrap_or(usize::MAX);
+            let free = if waiter.eager {
+                holding < limit
+            } else {
+                holding + ahead < limit
+            };
+            if free {
+                self.holders.push(waiter);
+            } else {
+                ahead += 1;
+                still_waiting.push(waiter);
+            }
+        }
+        self.waiters = still_waiting;
+    }
+
+    /// Everybody in the group.
+    pub fn members(&self) -> impl Iterator<Item = &Member> {
+        self.holders.iter().chain(&self.waiters)
+    }
+
+    /// Holders whose builds do not know it yet.
+    pub fn untold(&self) -> impl Iterator<Item = &Member> {
+        self.holders.iter().filter(|m| !m.told)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::ids::derived_uuid;
+
+    fn member(n: u32, limit: u32, eager: bool) -> Member {
+        let build = BuildId::new(derived_uuid("t", &n.to_string()).to_string()).unwrap();
+        let order = (Timestamp(u64::from(n)), build.clone(), JobIndex(0));
+        Member {
+            build,
+            job: JobIndex(0),
+            limit,
+            eager,
+            order,
+            told: false,
+        }
+    }
+
+    #[test]
+    fn ordered_is_first_in_first_out() {
+        let mut group = Group::default();
+        for n in [3, 1, 2] {
+            group.fold(Input::Join(member(n, 1, false)));
+        }
+        group.grant();
+        assert_eq!(group.holders, vec![member(1, 1, false)]);
+        group.fold(Input::Leave {
+            build: member(1, 1, false).build,
+            job: JobIndex(0),
+        });
+        group.grant();
+        assert_eq!(group.holders, vec![member(2, 1, false)]);
+    }
+
+    #[test]
+    fn an_ordered_job_waits_for_those_ahead_and_an_eager_one_does_not() {
+        let mut group = Group::default();
+        group.fold(Input::Join(member(1, 2, false)));
+        group.grant();
+        group.fold(Input::Join(member(2, 1, false)));
+        group.fold(Input::Join(member(3, 2, false)));
+        group.fold(Input::Join(member(4, 2, true)));
+        group.grant();
+        let holding: Vec<u64> = group.holders.iter().map(|m| m.order.0.0).collect();
+        assert_eq!(holding, [1, 4]);
+    }
+
+    proptest! {
+        /// With one limit for all, never more hold a slot than it says, nobody is in twice, and whoever stays last gets in.
+        #[test]
+        fn limits_hold_and_nobody_starves(
+            ops in proptest::collection::vec((0u32..8, any::<bool>(), any::<bool>()), 0..60),
+            limit in 1u32..4,
+        ) {
+            let mut group = Group::default();
+            for (n, join, eager) in ops {
+                let m = member(n, limit, eager);
+                group.fold(if join { Input::Join(m) } else { Input::Leave { build: m.build, job: m.job } });
+                group.grant();
+                prop_assert!(group.holders.len() <= limit as usize);
+                let mut ids: Vec<_> = group.members().map(|m| m.build.clone()).collect();
+                let all = ids.len();
+                ids.sort();
+                ids.dedup();
+                prop_assert_eq!(ids.len(), all);
+                prop_assert!(group.waiters.is_empty() || group.holders.len() == limit as usize);
+            }
+        }
+    }
+}

@@ -468,3 +468,11 @@ impl SoftFail {
         }
     }
 }
+
+/// Why a segment cannot be added to a build.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum SegmentRefusal {
+    /// A key is in use.
+    #[error("the key `{0}` is already used by a step of this build")]
+    KeyTaken(String),
+}

@@ -3,6 +3,7 @@ use std::fmt;
 use async_trait::async_trait;
 use bytes::Bytes;
 use tidegate_core::ids::{CommitSha, RepositoryId, RepositoryName};
+pub use tidegate_core::report::StatusState;
 
 use super::PortError;
 
@@ -56,19 +57,6 @@ pub trait Repositories: fmt::Debug + Send + Sync {
         base: &CommitSha,
         head: &CommitSha,
     ) -> Result<Vec<String>, PortError>;
-}
-
-/// State of a commit status.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum StatusState {
-    /// Not decided yet.
-    Pending,
-    /// Passed.
-    Success,
-    /// Failed.
-    Failure,
-    /// Canceled, or it could not be run.
-    Error,
 }
 
 /// A commit status.

@@ -1,0 +1,168 @@
+//! What the state of a build says should be so in the rest of the world.
+
+use super::{Build, Graph, JobState, Line};
+use crate::ids::JobIndex;
+use crate::plan::Concurrency;
+use crate::wire::gate::CancelReason;
+
+/// Something that should be so. Every one may be performed again.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Effect {
+    /// The build is on the index of active builds.
+    Activate,
+    /// This attempt has a record. Before [`Effect::Publish`].
+    Create {
+        /// The job.
+        job: JobIndex,
+        /// The attempt's number.
+        number: u32,
+        /// `BUILDKITE_RETRY_COUNT`.
+        retry_count: u32,
+        /// The line it is on, by place in [`Build::lines`].
+        line: usize,
+    },
+    /// The fleet knows how many attempts are on a line.
+    Publish {
+        /// Which, by place in [`Build::lines`].
+        place: usize,
+        /// The line.
+        line: Line,
+    },
+    /// This attempt is cancelled: ended if nobody has it, else marked.
+    Revoke {
+        /// The job.
+        job: JobIndex,
+        /// The attempt's number.
+        number: u32,
+        /// Why.
+        reason: CancelReason,
+    },
+    /// The group knows that the job wants a slot.
+    Join {
+        /// The job.
+        job: JobIndex,
+        /// The group and the limit.
+        concurrency: Concurrency,
+    },
+    /// The group knows that the job needs no slot.
+    Leave {
+        /// The job.
+        job: JobIndex,
+        /// The group.
+        group: String,
+    },
+    /// List and report show this much.
+    Show {
+        /// Up to [`Build::shown`].
+        upto: u64,
+    },
+    /// The build is not on the index of active builds.
+    Deactivate,
+}
+
+/// What was performed, to clear its mark with the next write.
+pub type Done = Effect;
+
+impl Build {
+    /// Everything that is marked, in the order in which it must be performed.
+    pub fn effects(&self, graph: &Graph) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        let over = self.state.is_final();
+        if !over && !self.active {
+            effects.push(Effect::Activate);
+        }
+        for (place, cell) in (0u32..).zip(self.cells.iter()) {
+            let job = JobIndex(place);
+            if cell.create {
+                let line = cell.line as usize;
+                effects.push(Effect::Create {
+                    job,
+                    number: cell.attempt,
+                    retry_count: cell.retries,
+                    line,
+                });
+            }
+            if cell.revoke && cell.state == JobState::Canceling {
+                effects.push(Effect::Revoke {
+                    job,
+                    number: cell.attempt,
+                    reason: CancelReason::Canceled,
+                });
+            }
+            if (cell.join || cell.leave)
+                && let Some(concurrency) = graph
+                    .job(job)
+                    .and_then(|j| j.command)
+                    .and_then(|c| c.concurrency.clone())
+            {
+                if cell.leave {
+                    effects.push(Effect::Leave {
+                        job,
+                        group: concurrency.group.clone(),
+                    });
+                }
+                if cell.join {
+                    effects.push(Effect::Join { job, concurrency });
+                }
+            }
+        }
+        for (place, line) in self
+            .lines
+            .iter()
+            .enumerate()
+            .filter(|(_, l)| l.issued > l.published)
+        {
+            effects.push(Effect::Publish {
+                place,
+                line: line.clone(),
+            });
+        }
+        if self.told < self.shown {
+            effects.push(Effect::Show { upto: self.shown });
+        }
+        if over && self.active {
+            effects.push(Effect::Deactivate);
+        }
+        effects
+    }
+
+    /// Clears the marks of what was performed. An effect that was marked again meanwhile stays marked.
+    pub fn clear(&mut self, done: &[Done]) {
+        for effect in done {
+            match effect {
+                Effect::Activate => self.active = true,
+                Effect::Deactivate => self.active = !self.state.is_final(),
+                Effect::Create { job, number, .. } => {
+                    if let Some(cell) = self.cells.get_mut(job.0 as usize)
+                        && cell.attempt == *number
+                    {
+                        cell.create = false;
+                    }
+                }
+                Effect::Revoke { job, number, .. } => {
+                    if let Some(cell) = self.cells.get_mut(job.0 as usize)
+                        && cell.attempt == *number
+                    {
+                        cell.revoke = false;
+                    }
+                }
+                Effect::Publish { place, line } => {
+                    if let Some(own) = self.lines.get_mut(*place) {
+                        own.published = own.published.max(line.issued);
+                    }
+                }
+                Effect::Join { job, .. } => {
+                    if let Some(cell) = self.cells.get_mut(job.0 as usize) {
+                        cell.join = false;
+                    }
+                }
+                Effect::Leave { job, .. } => {
+                    if let Some(cell) = self.cells.get_mut(job.0 as usize) {
+                        cell.leave = false;
+                    }
+                }
+                Effect::Show { upto } => self.told = self.told.max(*upto),
+            }
+        }
+    }
+}

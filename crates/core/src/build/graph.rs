@@ -1,0 +1,317 @@
+//! The steps of all segments in the order in which they count, and what each waits for (`spec/pipeline.md` 1.7).
+//!
+//! Derived from the plan, never stored. Places of jobs ([`JobIndex`]) are fixed by the order of segments; the *order* of
+//! steps is not, because an uploaded segment stands directly after the step that uploaded it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::SegmentRef;
+use crate::ids::JobIndex;
+use crate::plan::{CommandStep, DependsOn, Job, JobSpec, Segment, Step, StepKind};
+
+/// A step by its place in [`Graph::steps`].
+pub type StepRef = usize;
+
+/// The scope of implicit dependencies: the top level, or one group of one segment.
+pub(super) type Scope = Option<(usize, u32)>;
+
+#[derive(Clone, Debug)]
+pub(super) struct Dep {
+    pub(super) step: StepRef,
+    pub(super) allow_failure: bool,
+}
+
+/// What a step waits for, before anything about states is known.
+#[derive(Clone, Debug)]
+pub(super) enum Needs {
+    /// By position: waits and blocks need all before them in their scope, others the nearest gate before them.
+    Position,
+    /// These steps; `missing` while a key is not known.
+    Steps { deps: Vec<Dep>, missing: bool },
+    /// Nothing.
+    Nothing,
+}
+
+/// A step with its place among the jobs.
+#[derive(Clone, Debug)]
+pub struct Node {
+    pub(super) segment: usize,
+    step: usize,
+    /// Place of its first job.
+    pub first: u32,
+    /// How many jobs it has.
+    pub count: u32,
+    pub(super) scope: Scope,
+    pub(super) needs: Needs,
+    /// A wait next to a block: it does nothing (`spec/pipeline.md` 1.5).
+    pub(super) ignored_wait: bool,
+    /// The job that uploaded it.
+    pub(super) uploader: Option<JobIndex>,
+    /// Steps that its jobs uploaded.
+    pub(super) uploaded: Vec<StepRef>,
+}
+
+/// A job of a command step, with everything that was written about it.
+#[derive(Clone, Copy, Debug)]
+pub struct JobRef<'a> {
+    /// Its step.
+    pub step: &'a Step,
+    /// The step's command part; `None` for other kinds.
+    pub command: Option<&'a CommandStep>,
+    /// The job's own part.
+    pub job: Option<&'a Job>,
+    /// Its place within its step.
+    pub index: usize,
+    /// The segment it is from.
+    pub segment: usize,
+}
+
+impl<'a> JobRef<'a> {
+    /// What it runs; `None` unless it is a command.
+    pub fn spec(&self) -> Option<&'a JobSpec> {
+        self.command.map(|command| command.spec_of(self.index))
+    }
+
+    /// What people see.
+    pub fn label(&self) -> &'a str {
+        self.job
+            .and_then(|job| job.label.as_deref())
+            .unwrap_or(&self.step.label)
+    }
+}
+
+/// See the module.
+#[derive(Clone, Debug, Default)]
+pub struct Graph {
+    segments: Vec<Arc<Segment>>,
+    /// Every step, in the order of segments.
+    pub steps: Vec<Node>,
+    /// Steps in the order in which they count.
+    pub order: Vec<StepRef>,
+    /// The step of each job.
+    owner: Vec<StepRef>,
+}
+
+impl Graph {
+    /// Puts the segments of a build together. `references` and `segments` belong together by place; surplus of either
+    /// is ignored.
+    pub fn new(references: &[SegmentRef], segments: Vec<Arc<Segment>>) -> Self {
+        let mut graph = Graph {
+            segments,
+            ..Graph::default()
+        };
+        let mut keys: HashMap<String, Vec<StepRef>> = HashMap::new();
+        for (place, reference) in references.iter().enumerate() {
+            let Some(segment) = graph.segments.get(place).cloned() else {
+                break;
+            };
+            let begin = graph.steps.len();
+            for (index, step) in segment.steps.iter().enumerate() {
+                let first = u32::try_from(graph.owner.len()).unwrap_or(u32::MAX);
+                let count = step.job_count();
+                graph
+                    .owner
+                    .extend(std::iter::repeat_n(graph.steps.len(), count));
+                for key in [step.key.as_ref(), group_key(&segment, step)]
+                    .into_iter()
+                    .flatten()
+                {
+                    keys.entry(key.clone()).or_default().push(graph.steps.len());
+                }
+                graph.steps.push(Node {
+                    segment: place,
+                    step: index,
+                    first,
+                    count: u32::try_from(count).unwrap_or(u32::MAX),
+                    scope: step.group.map(|group| (place, group)),
+                    needs: Needs::Position,
+                    ignored_wait: false,
+                    uploader: reference.by,
+                    uploaded: Vec::new(),
+                });
+            }
+            let new = begin..graph.steps.len();
+            let uploader = reference
+                .by
+                .and_then(|job| graph.owner.get(job.0 as usize).copied());
+            let at = match uploader {
+                Some(step) => {
+                    graph.steps[step].uploaded.extend(new.clone());
+                    graph
+                        .order
+                        .iter()
+                        .position(|&s| s == step)
+                        .map_or(graph.order.len(), |p| p + 1)
+                }
+                None => graph.order.len(),
+            };
+            graph.order.splice(at..at, new);
+        }
+        graph.resolve(&keys);
+        graph.ignore_waits_beside_blocks();
+        graph
+    }
+
+    fn resolve(&mut self, keys: &HashMap<String, Vec<StepRef>>) {
+        let position: HashMap<StepRef, usize> = self
+            .order
+            .iter()
+            .enumerate()
+            .map(|(p, &s)| (s, p))
+            .collect();
+        for this in 0..self.steps.len() {
+            let step = self.step(this);
+            let needs = match (&step.depends_on, &step.kind) {
+                (DependsOn::Implicit, StepKind::Input(_)) => Needs::Nothing,
+                (DependsOn::Implicit, _) => Needs::Position,
+                (DependsOn::Explicit(list), _) => {
+                    let mut deps = Vec::new();
+                    let mut missing = false;
+                    for dependency in list {
+                        match keys.get(&dependency.key) {
+                            None => missing = true,
+                            Some(targets) => {
+                                for &target in targets.iter().filter(|&&t| t != this) {
+                                    deps.push(Dep {
+                                        step: target,
+                                        allow_failure: dependency.allow_failure,
+                                    });
+                                    self.with_rest_of_group(
+                                        this,
+                                        target,
+                                        &position,
+                                        dependency.allow_failure,
+                                        &mut deps,
+                                    );
+                                }
+                            }
+                        }
+                    }
+                    Needs::Steps { deps, missing }
+                }
+            };
+            self.steps[this].needs = needs;
+        }
+    }
+
+    /// Depending on a step of a concurrency group means depending on the group's steps in this build that stand before
+    /// the dependent (`spec/pipeline.md` 1.7, rule 13; those after it are left out, or gates would wait for themselves).
+    fn with_rest_of_group(
+        &self,
+        this: StepRef,
+        target: StepRef,
+        position: &HashMap<StepRef, usize>,
+        allow_failure: bool,
+        deps: &mut Vec<Dep>,
+    ) {
+        let group_of = |s: StepRef| match &self.step(s).kind {
+            StepKind::Command(command) => command.concurrency.as_ref().map(|c| c.group.as_str()),
+            StepKind::Wait { .. }
+            | StepKind::Block(_)
+            | StepKind::Input(_)
+            | StepKind::Trigger(_) => None,
+        };
+        let Some(group) = group_of(target) else {
+            return;
+        };
+        for other in 0..self.steps.len() {
+            if other != target
+                && position[&other] < position[&this]
+                && group_of(other) == Some(group)
+            {
+                deps.push(Dep {
+                    step: other,
+                    allow_failure,
+                });
+            }
+        }
+    }
+
+    fn ignore_waits_beside_blocks(&mut self) {
+        let mut previous: HashMap<Scope, StepRef> = HashMap::new();
+        for &this in &self.order.clone() {
+            if self.step(this).left_out.is_some() {
+                continue;
+            }
+            let scope = self.steps[this].scope;
+            if let Some(&before) = previous.get(&scope) {
+                match (&self.step(before).kind, &self.step(this).kind) {
+                    (StepKind::Wait { .. }, StepKind::Block(_)) => {
+                        self.steps[before].ignored_wait = true
+                    }
+                    (StepKind::Block(_), StepKind::Wait { .. }) => {
+                        self.steps[this].ignored_wait = true
+                    }
+                    _ => {}
+                }
+            }
+            previous.insert(scope, this);
+        }
+    }
+
+    /// The step as it was written.
+    pub fn step(&self, step: StepRef) -> &Step {
+        let node = &self.steps[step];
+        &self.segments[node.segment].steps[node.step]
+    }
+
+    /// The step that a job belongs to; `None` for a job that is not there.
+    pub fn owner(&self, job: JobIndex) -> Option<StepRef> {
+        self.owner.get(job.0 as usize).copied()
+    }
+
+    /// A job; `None` when there is none at this place.
+    pub fn job(&self, job: JobIndex) -> Option<JobRef<'_>> {
+        let step = self.owner(job)?;
+        let node = &self.steps[step];
+        let index = (job.0 - node.first) as usize;
+        let written = self.step(step);
+        let command = match &written.kind {
+            StepKind::Command(command) => Some(&**command),
+            StepKind::Wait { .. }
+            | StepKind::Block(_)
+            | StepKind::Input(_)
+            | StepKind::Trigger(_) => None,
+        };
+        let job = command.and_then(|c| c.jobs.get(index));
+        Some(JobRef {
+            step: written,
+            command,
+            job,
+            index,
+            segment: node.segment,
+        })
+    }
+
+    /// Places of all jobs, in the order in which steps count.
+    pub fn jobs_in_order(&self) -> impl Iterator<Item = JobIndex> {
+        self.order.iter().flat_map(|&s| {
+            let node = &self.steps[s];
+            (node.first..node.first + node.count).map(JobIndex)
+        })
+    }
+
+    /// How many jobs there are.
+    pub fn job_count(&self) -> usize {
+        self.owner.len()
+    }
+
+    /// The segments.
+    pub fn segments(&self) -> &[Arc<Segment>] {
+        &self.segments
+    }
+
+    /// Whether a key is taken by a step or a group.
+    pub fn has_key(&self, key: &str) -> bool {
+        (0..self.steps.len()).any(|s| {
+            let step = self.step(s);
+            let group = group_key(&self.segments[self.steps[s].segment], step);
+            step.key.as_deref() == Some(key) || group.map(String::as_str) == Some(key)
+        })
+    }
+}
+
+fn group_key<'a>(segment: &'a Segment, step: &Step) -> Option<&'a String> {
+    segment.groups.get(step.group? as usize)?.key.as_ref()
+}

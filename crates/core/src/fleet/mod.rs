@@ -1,0 +1,234 @@
+//! The fleet actor: the only owner of capacity of an account and region (design, 5).
+//!
+//! One record holds every pool: its machines, its launch intents and the tickets that are out. It never holds the
+//! backlog: what is ready is read from demand lines, one record a build, requirement and priority, in dispatch order, and
+//! only as many as there is room for. [`plan`] is pure and the same code everywhere.
+
+mod fold;
+mod planner;
+mod requirement;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+pub use fold::Input;
+pub use planner::{Action, plan};
+pub use requirement::Requirement;
+
+use crate::ids::{AttemptId, BuildId, InstanceId, PoolName};
+use crate::time::Timestamp;
+use crate::trust::Trust;
+
+/// What an owner has configured of a pool.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct PoolPolicy {
+    /// Its name.
+    pub name: PoolName,
+    /// Most machines at once.
+    pub width: u32,
+    /// How long a machine may be idle before it leaves.
+    pub idle: Duration,
+    /// How long a machine may live at most.
+    pub hard_stop: Duration,
+    /// What its machines offer; `queue` is always among them.
+    pub tags: Vec<(String, String)>,
+    /// What it is trusted with.
+    pub trust: Trust,
+}
+
+/// What an owner has configured.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Policy {
+    /// The pools, in order of preference.
+    pub pools: Vec<PoolPolicy>,
+    /// How long a machine may take from launch to its first sign of life.
+    pub boot: Duration,
+    /// How long a machine may be silent before it is given up.
+    pub silence: Duration,
+    /// Pause after a launch that found no capacity.
+    pub no_capacity: Duration,
+    /// How long an attempt may be queued with a ticket out before the ticket is sent again.
+    pub ticket_patience: Duration,
+}
+
+impl Policy {
+    /// The pool that a requirement goes to: the first that offers everything.
+    pub fn pool_for(&self, requirement: &Requirement, trust: Trust) -> Option<&PoolPolicy> {
+        self.pools
+            .iter()
+            .find(|pool| pool.trust == trust && requirement.is_met_by(&pool.tags))
+    }
+}
+
+/// A demand line: how many attempts of a build with one requirement and priority are ready, and how many of them have
+/// been given out. The build writes `ready`, the fleet `released`, each under the record's version.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct Demand {
+    /// The build.
+    pub build: BuildId,
+    /// Place of the line in the build's record.
+    pub line: u32,
+    /// What a machine must offer.
+    pub requirement: Requirement,
+    /// What the work is trusted with.
+    pub trust: Trust,
+    /// Larger first.
+    pub priority: i64,
+    /// When the build was made: older builds first.
+    pub created_at: Timestamp,
+    /// Number of the last attempt that is ready.
+    pub ready: u32,
+    /// Number of the last attempt that was given out.
+    pub released: u32,
+}
+
+impl Demand {
+    /// How many are waiting to be given out.
+    pub fn waiting(&self) -> u32 {
+        self.ready.saturating_sub(self.released)
+    }
+
+    /// The sort key of the record within its requirement: larger priority first, then older builds.
+    pub fn order_key(&self) -> String {
+        let inverted = i128::from(i64::MAX) - i128::from(self.priority);
+        format!(
+            "{inverted:020}/{:015}/{}/{}",
+            self.created_at.0, self.build, self.line
+        )
+    }
+}
+
+/// The record of the fleet.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+pub struct Fleet {
+    /// By pool. A pool that is no longer configured stays until its last machine is gone.
+    pub pools: BTreeMap<PoolName, Pool>,
+    /// When silence was last looked at: after a gap everybody gets the full limit again.
+    #[serde(default)]
+    pub audited_at: Option<Timestamp>,
+    /// Inbox records that are folded in and may be deleted.
+    #[serde(default)]
+    pub folded: Vec<String>,
+}
+
+/// One pool.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+pub struct Pool {
+    /// Machines that are or may be alive.
+    pub machines: BTreeMap<InstanceId, Machine>,
+    /// Launches that are decided and not yet answered.
+    pub launches: Vec<Launch>,
+    /// Attempts that were given out and not yet claimed.
+    pub tickets: Vec<Ticket>,
+    /// No launch before this.
+    #[serde(default)]
+    pub launch_after: Timestamp,
+    /// Why the last launch gave nothing, for people.
+    #[serde(default)]
+    pub no_capacity: Option<String>,
+}
+
+/// A machine.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct Machine {
+    /// What it does.
+    pub state: MachineState,
+    /// Since when.
+    pub since: Timestamp,
+    /// When it was launched.
+    pub launched_at: Timestamp,
+    /// The launch it came from.
+    pub launch: String,
+    /// The attempt it holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempt: Option<AttemptId>,
+    /// Number of the last event that it took part in: events may come out of order.
+    #[serde(default)]
+    pub seq: u64,
+    /// The last beat that was seen, and when it was first seen, by our clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub beat: Option<(u64, Timestamp)>,
+}
+
+/// What a machine does.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MachineState {
+    /// Launched, not heard of.
+    Booting,
+    /// Waiting for work.
+    Idle,
+    /// Holding an attempt.
+    Busy,
+    /// Leaving.
+    Closing,
+    /// It is to be ended, and what it holds is lost: an effect that is still to be performed.
+    Lost(String),
+}
+
+/// A launch that was decided. Written before the call is made; the call is repeated with the same bytes.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct Launch {
+    /// The client token.
+    pub token: String,
+    /// How many.
+    pub count: u32,
+    /// When it was decided.
+    pub at: Timestamp,
+}
+
+/// An attempt that was given out.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct Ticket {
+    /// The attempt.
+    pub attempt: AttemptId,
+    /// When its message was last sent.
+    pub at: Timestamp,
+    /// Whether the message was sent.
+    pub sent: bool,
+}
+
+impl Pool {
+    /// Machines that take or will take work.
+    pub fn capacity(&self) -> u32 {
+        let alive = self.machines.values().filter(|m| {
+            matches!(
+                m.state,
+                MachineState::Booting | MachineState::Idle | MachineState::Busy
+            )
+        });
+        count(alive) + self.launches.iter().map(|l| l.count).sum::<u32>()
+    }
+
+    /// Machines that exist or may exist: what width and budget bound.
+    pub fn existing(&self) -> u32 {
+        count(self.machines.values()) + self.launches.iter().map(|l| l.count).sum::<u32>()
+    }
+
+    /// Machines that wait for work, or will soon.
+    pub fn free(&self) -> u32 {
+        let free = self
+            .machines
+            .values()
+            .filter(|m| matches!(m.state, MachineState::Booting | MachineState::Idle));
+        count(free) + self.launches.iter().map(|l| l.count).sum::<u32>()
+    }
+
+    /// Machines that work.
+    pub fn busy(&self) -> u32 {
+        count(
+            self.machines
+                .values()
+                .filter(|m| m.state == MachineState::Busy),
+        )
+    }
+}
+
+fn count<T>(iter: impl Iterator<Item = T>) -> u32 {
+    u32::try_from(iter.count()).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,122 @@
+//! What to launch and what to give out, given everything that is known. Pure.
+
+use super::{Demand, Fleet, Launch, Policy, PoolPolicy};
+use crate::ids::{AttemptId, PoolName};
+use crate::time::Timestamp;
+
+/// What was decided. Every action is in the record when it is performed.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Action {
+    /// Give out the next `count` attempts of a demand line to a pool.
+    Release {
+        /// Place in the list of demand lines.
+        line: usize,
+        /// How many.
+        count: u32,
+        /// Where to.
+        pool: PoolName,
+    },
+    /// Launch machines.
+    Launch {
+        /// For which pool.
+        pool: PoolName,
+        /// How many.
+        count: u32,
+    },
+}
+
+/// Attempts that may be out beyond the machines that are free, so that a machine that ends a job finds the next one
+/// without a round trip: one for each two that work, at least one, at most eight.
+fn look_ahead(busy: u32) -> u32 {
+    if busy == 0 {
+        0
+    } else {
+        busy.div_ceil(2).clamp(1, 8)
+    }
+}
+
+/// Decides, for every pool, what to give out and what to launch. `demand` is in dispatch order over all requirements, the
+/// first lines of each at least; lines that no pool matches stay where they are.
+pub fn plan(policy: &Policy, demand: &[Demand], fleet: &Fleet, now: Timestamp) -> Vec<Action> {
+    let mut actions = Vec::new();
+    for pool in &policy.pools {
+        plan_pool(policy, pool, demand, fleet, now, &mut actions);
+    }
+    actions
+}
+
+fn plan_pool(
+    policy: &Policy,
+    pool: &PoolPolicy,
+    demand: &[Demand],
+    fleet: &Fleet,
+    now: Timestamp,
+    actions: &mut Vec<Action>,
+) {
+    let state = fleet.pools.get(&pool.name).cloned().unwrap_or_default();
+    let out = u32::try_from(state.tickets.len()).unwrap_or(u32::MAX);
+    let lines = || {
+        demand.iter().enumerate().filter(|(_, d)| {
+            d.waiting() > 0
+                && policy
+                    .pool_for(&d.requirement, d.trust)
+                    .is_some_and(|p| p.name == pool.name)
+        })
+    };
+    let waiting: u32 = lines().fold(0, |sum, (_, d)| sum.saturating_add(d.waiting()));
+
+    // Launch for what no free machine is there for, tickets that are out included.
+    let wanted = out.saturating_add(waiting).saturating_sub(state.free());
+    let room = pool.width.saturating_sub(state.existing());
+    let launch = if now >= state.launch_after {
+        wanted.min(room)
+    } else {
+        0
+    };
+    if launch > 0 {
+        actions.push(Action::Launch {
+            pool: pool.name.clone(),
+            count: launch,
+        });
+    }
+
+    // Give out for every machine that is free or coming, and a little ahead.
+    let places =
+        (state.free() + launch + look_ahead(state.busy())).min(pool.width.saturating_mul(2));
+    let mut left = places.saturating_sub(out);
+    for (line, d) in lines() {
+        if left == 0 {
+            break;
+        }
+        let count = d.waiting().min(left);
+        left -= count;
+        actions.push(Action::Release {
+            line,
+            count,
+            pool: pool.name.clone(),
+        });
+    }
+}
+
+impl Fleet {
+    /// Writes down a launch before it is made.
+    pub fn intend(&mut self, pool: &PoolName, token: String, count: u32, now: Timestamp) {
+        self.pools
+            .entry(pool.clone())
+            .or_default()
+            .launches
+            .push(Launch {
+                token,
+                count,
+                at: now,
+            });
+    }
+
+    /// Writes down an attempt before its ticket is sent.
+    pub fn give_out(&mut self, pool: &PoolName, attempt: AttemptId, now: Timestamp) {
+        self.pools
+            .entry(pool.clone())
+            .or_default()
+            .give_out(attempt, now);
+    }
+}
