@@ -1,1 +1,6 @@
-//! GitHub: webhook verification and payloads, API client.
+#![doc = include_str!("../README.md")]
+
+pub mod client;
+mod json;
+pub mod payload;
+pub mod webhook;
