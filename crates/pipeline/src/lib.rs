@@ -1,1 +1,28 @@
-//! The pipeline language: from a file to a job graph, with diagnostics.
+#![doc = include_str!("../README.md")]
+
+mod attributes;
+mod codes;
+mod context;
+mod expand;
+mod find;
+mod graph;
+mod json;
+mod limits;
+mod read;
+mod source;
+mod view;
+mod yaml;
+
+pub mod condition;
+pub mod interpolate;
+pub mod plugin;
+pub mod render;
+
+pub use attributes::{Unsupported, describe_unsupported};
+pub use codes::Code;
+pub use context::{Context, Unset};
+pub use expand::{Expansion, expand, lint};
+pub use find::{FindError, SEARCH_PATHS, find};
+pub use limits::Limits;
+pub use source::Source;
+pub use view::{GateView, JobView, LeftOutView, PlanView, plan_view};

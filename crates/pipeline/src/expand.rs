@@ -1,0 +1,263 @@
+//! From a text to the stored plan: read, interpolate, check, filter, expand.
+
+use std::borrow::Cow;
+
+use tidegate_core::diagnostic::Diagnostic;
+use tidegate_core::plan::{
+    CommandStep, DependsOn, Group, Job, LeftOut, LeftOutKind, Segment, Step, StepKind,
+};
+
+use crate::codes::Code;
+use crate::context::Context;
+use crate::graph;
+use crate::interpolate::interpolate_tree;
+use crate::limits::Limits;
+use crate::read::{CommandDraft, Defaults, Draft, Filters, KindDraft, Reader, StepDraft};
+use crate::source::{Report, Source, Span, Text};
+use crate::yaml::{self, Node};
+
+/// What became of a text.
+#[derive(Clone, Debug)]
+pub struct Expansion {
+    /// The plan; `None` exactly when one of the diagnostics is an error.
+    pub segment: Option<Segment>,
+    /// Everything found, in the order of the text.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// Expands a text to the jobs it makes. All that is wrong is found at once.
+///
+/// Warnings that a build should show, such as attributes that are accepted but not yet acted on, are in the segment
+/// too; traps are left to [`lint`].
+pub fn expand(source: Source<'_>, context: &Context) -> Expansion {
+    run(source, context, false)
+}
+
+/// Everything that can be said about a text without running it: errors, traps, attributes without effect.
+pub fn lint(source: Source<'_>, context: &Context) -> Vec<Diagnostic> {
+    run(source, context, true).diagnostics
+}
+
+fn run(source: Source<'_>, context: &Context, lint: bool) -> Expansion {
+    let text = match decode(source, &context.limits) {
+        Ok(text) => text,
+        Err(report) => return Expansion { segment: None, diagnostics: report.finish() },
+    };
+    let mut report = Report::new(Text::new(source.name, text));
+    let segment = read_tree(&mut report, context).and_then(|tree| {
+        let draft = read_draft(&tree, &mut report, context, lint);
+        let steps = make_steps(&draft, &mut report, context);
+        (!report.failed()).then(|| finish(draft, steps))
+    });
+    let diagnostics = report.finish();
+    let segment = segment.map(|segment| Segment { diagnostics: diagnostics.clone(), ..segment });
+    Expansion { segment, diagnostics }
+}
+
+/// The text of the bytes, or a report that says why they are none.
+pub(crate) fn decode<'s>(source: Source<'s>, limits: &Limits) -> Result<Cow<'s, str>, Box<Report<'s>>> {
+    let fail = |valid: &'s str, tell: &dyn Fn(&mut Report<'s>)| {
+        let mut report = Report::new(Text::new(source.name, Cow::Borrowed(valid)));
+        tell(&mut report);
+        Err(Box::new(report))
+    };
+    let bytes = source.text;
+    if bytes.len() > limits.bytes {
+        return fail("", &|report| {
+            report
+                .error_anywhere(
+                    Code::TooLarge,
+                    format!("the file has {} bytes, more than the cap of {}", bytes.len(), limits.bytes),
+                )
+                .help(Limits::raise("bytes"));
+        });
+    }
+    let text = match std::str::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(error) => {
+            let at = error.valid_up_to();
+            let valid = bytes.get(..at).and_then(|valid| std::str::from_utf8(valid).ok()).unwrap_or("");
+            let utf16 = bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]);
+            return fail(valid, &|report| {
+                let what = if utf16 { "the file is UTF-16, not UTF-8" } else { "this is not UTF-8" };
+                report.error(Code::NotUtf8, Span::new(at, at + 1), what).help("save the file as UTF-8");
+            });
+        }
+    };
+    // A byte order mark is no part of the text, nor of its columns.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    if let Some(at) = text.find('\0') {
+        return fail(text, &|report| {
+            report
+                .error(Code::ControlCharacter, Span::new(at, at + 1), "the file holds a NUL")
+                .help("a pipeline file is a text file");
+        });
+    }
+    Ok(Cow::Borrowed(text))
+}
+
+/// The tree of the text, interpolated where the context says so.
+pub(crate) fn read_tree(report: &mut Report<'_>, context: &Context) -> Option<Node> {
+    let mut tree = yaml::parse(report, &context.limits)?;
+    if context.interpolate {
+        interpolate_tree(&mut tree, context, report);
+    }
+    Some(tree)
+}
+
+fn read_draft(tree: &Node, report: &mut Report<'_>, context: &Context, lint: bool) -> Draft {
+    let mut reader = Reader { report, context, lint, draft: Draft::default() };
+    reader.pipeline(tree);
+    let draft = reader.draft;
+    graph::check(&draft, context.complete, lint, report);
+    draft
+}
+
+fn make_steps(draft: &Draft, report: &mut Report<'_>, context: &Context) -> Vec<Step> {
+    let mut maker = Maker { report, context, draft, jobs: 0 };
+    draft.steps.iter().map(|step| maker.step(step)).collect()
+}
+
+fn finish(draft: Draft, steps: Vec<Step>) -> Segment {
+    let groups = draft.groups.into_iter().map(|group| Group {
+        key: group.key.map(|key| key.value),
+        label: group.label,
+        notify: group.notify,
+    });
+    Segment { steps, groups: groups.collect(), env: draft.env, notify: draft.notify, diagnostics: Vec::new() }
+}
+
+/// Makes the stored form of steps, and their jobs.
+struct Maker<'m, 'a> {
+    report: &'m mut Report<'a>,
+    context: &'m Context,
+    draft: &'m Draft,
+    jobs: usize,
+}
+
+impl Maker<'_, '_> {
+    fn step(&mut self, step: &StepDraft) -> Step {
+        let group = step.group.and_then(|group| self.draft.groups.get(group as usize));
+        let listed = |list: &[crate::read::Spanned<tidegate_core::plan::Dependency>]| {
+            list.iter().map(|dependency| dependency.value.clone()).collect::<Vec<_>>()
+        };
+        let of_group = group.and_then(|group| group.depends_on.as_deref()).map(listed);
+        // What a group waits for is pushed down to its children (`spec/pipeline.md` 1.5).
+        let depends_on = match (step.depends_on.as_deref().map(listed), of_group) {
+            (None, None) => DependsOn::Implicit,
+            (Some(own), None) => DependsOn::Explicit(own),
+            (None, Some(pushed)) => DependsOn::Explicit(pushed),
+            (Some(mut own), Some(pushed)) => {
+                let new = pushed.into_iter().filter(|p| !own.iter().any(|o| o.key == p.key)).collect::<Vec<_>>();
+                own.extend(new);
+                DependsOn::Explicit(own)
+            }
+        };
+        let left_out = group
+            .and_then(|group| left_out(&group.filters))
+            .or_else(|| left_out(&step.filters));
+        Step {
+            key: step.key.as_ref().map(|key| key.value.clone()),
+            label: step.label.clone(),
+            group: step.group,
+            depends_on,
+            allow_dependency_failure: step.allow_dependency_failure
+                || group.is_some_and(|group| group.allow_dependency_failure),
+            left_out,
+            kind: self.kind(step),
+        }
+    }
+
+    fn kind(&mut self, step: &StepDraft) -> StepKind {
+        match &step.kind {
+            KindDraft::Command(command) => StepKind::Command(Box::new(self.command(step, command))),
+            KindDraft::Wait { continue_on_failure } => {
+                StepKind::Wait { continue_on_failure: *continue_on_failure }
+            }
+            KindDraft::Block(manual) => StepKind::Block(manual.clone()),
+            KindDraft::Input(manual) => StepKind::Input(manual.clone()),
+            KindDraft::Trigger(trigger) => {
+                self.count_jobs(trigger.parallelism as usize, step.span);
+                StepKind::Trigger(trigger.clone())
+            }
+        }
+    }
+
+    fn command(&mut self, step: &StepDraft, command: &CommandDraft) -> CommandStep {
+        let mut out = command.step.clone();
+        inherit(&mut out, command, &self.draft.defaults, &self.context.default_queue);
+        let copies = command.parallelism.as_ref().map(|copies| copies.value);
+        self.count_jobs(copies.unwrap_or(1).max(1) as usize, step.span);
+        out.jobs = match copies {
+            // 0 and 1 are a single job; with 1 the variables are set nonetheless (`spec/pipeline.md` 1.4).
+            None | Some(0) => vec![Job::default()],
+            Some(count) if (count as usize) <= self.context.limits.jobs => {
+                (0..count).map(|index| Job { parallel: Some((index, count)), ..Job::default() }).collect()
+            }
+            Some(_) => Vec::new(),
+        };
+        out
+    }
+
+    fn count_jobs(&mut self, count: usize, span: Span) {
+        let limit = self.context.limits.jobs;
+        let before = self.jobs;
+        self.jobs = self.jobs.saturating_add(count);
+        if self.jobs > limit && before <= limit {
+            self.report
+                .error(Code::TooManyJobs, span, format!("the file makes more than {limit} jobs, here at the latest"))
+                .help(Limits::raise("jobs"));
+        }
+    }
+}
+
+/// Top-level defaults of a command step. A step's own `agents` replace the whole default block
+/// (docs/decisions/0101).
+fn inherit(step: &mut CommandStep, command: &CommandDraft, defaults: &Defaults, queue: &str) {
+    let spec = &mut step.spec;
+    if !command.own_agents {
+        spec.agents.clone_from(&defaults.agents);
+    }
+    if !spec.agents.iter().any(|(tag, _)| tag == "queue") {
+        spec.agents.push(("queue".to_owned(), queue.to_owned()));
+    }
+    spec.agents.sort();
+    spec.agents.dedup_by(|later, earlier| later.0 == earlier.0);
+    if !command.own_priority {
+        step.priority = defaults.priority;
+    }
+    if spec.image.is_none() {
+        spec.image.clone_from(&defaults.image);
+    }
+    if spec.cache.is_none() {
+        spec.cache.clone_from(&defaults.cache);
+    }
+    // A step's secret wins by the name of its variable.
+    let inherited = defaults.secrets.iter().filter(|(variable, _)| !spec.secrets.iter().any(|(own, _)| own == variable));
+    let inherited: Vec<_> = inherited.cloned().collect();
+    spec.secrets.extend(inherited);
+    spec.checkout = merge_checkout(spec.checkout.take(), defaults.checkout.as_ref());
+}
+
+/// A step's `checkout` wins leaf by leaf.
+fn merge_checkout(
+    own: Option<serde_json::Value>,
+    defaults: Option<&serde_json::Value>,
+) -> Option<serde_json::Value> {
+    let Some(defaults) = defaults else { return own };
+    let Some(serde_json::Value::Object(mut own)) = own else { return Some(defaults.clone()) };
+    if let serde_json::Value::Object(defaults) = defaults {
+        for (name, value) in defaults {
+            if !own.contains_key(name) {
+                own.insert(name.clone(), value.clone());
+            }
+        }
+    }
+    Some(serde_json::Value::Object(own))
+}
+
+fn left_out(filters: &Filters) -> Option<LeftOut> {
+    let reason = filters.skip.as_ref()?;
+    let why = if reason.is_empty() { "`skip` is true".to_owned() } else { format!("skipped: {reason}") };
+    Some(LeftOut { kind: LeftOutKind::Skipped, why })
+}
