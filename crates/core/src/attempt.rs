@@ -58,12 +58,9 @@ impl Cause {
             | Cause::CheckoutFailed
             | Cause::AgentStopped
             | Cause::OutOfDisk => true,
-            Cause::Exit
-            | Cause::Signal
-            | Cause::Timeout
-            | Cause::Canceled
-            | Cause::OutOfMemory
-            | Cause::Expired => false,
+            Cause::Exit | Cause::Signal | Cause::Timeout | Cause::Canceled | Cause::OutOfMemory | Cause::Expired => {
+                false
+            }
         }
     }
 
@@ -216,22 +213,11 @@ impl Held {
 
 impl Attempt {
     fn with(&self, phase: Phase) -> Attempt {
-        Attempt {
-            phase,
-            ..self.clone()
-        }
+        Attempt { phase, ..self.clone() }
     }
 
-    fn end(
-        &self,
-        cause: Cause,
-        held: Option<Held>,
-        detail: Option<String>,
-        now: Timestamp,
-    ) -> Attempt {
-        let uploads = held
-            .as_ref()
-            .map_or(0, |h| u32::try_from(h.uploads.len()).unwrap_or(u32::MAX));
+    fn end(&self, cause: Cause, held: Option<Held>, detail: Option<String>, now: Timestamp) -> Attempt {
+        let uploads = held.as_ref().map_or(0, |h| u32::try_from(h.uploads.len()).unwrap_or(u32::MAX));
         self.with(Phase::Ended(Box::new(End {
             cause,
             at: now,
@@ -298,13 +284,7 @@ impl Attempt {
         if held.cancel.is_some() || held.started_at.is_some() {
             return Ok((None, held.cancel));
         }
-        Ok((
-            Some(self.with(Phase::Held(Held {
-                started_at: Some(now),
-                ..held.clone()
-            }))),
-            None,
-        ))
+        Ok((Some(self.with(Phase::Held(Held { started_at: Some(now), ..held.clone() }))), None))
     }
 
     /// It is to end. A queued attempt ends here and now, so that no machine can take it any more (invariant I10); a held
@@ -312,10 +292,9 @@ impl Attempt {
     pub fn cancel(&self, reason: CancelReason, now: Timestamp) -> Option<Attempt> {
         match &self.phase {
             Phase::Queued => Some(self.end(Cause::Canceled, None, None, now)),
-            Phase::Held(held) if held.cancel.is_none() => Some(self.with(Phase::Held(Held {
-                cancel: Some(reason),
-                ..held.clone()
-            }))),
+            Phase::Held(held) if held.cancel.is_none() => {
+                Some(self.with(Phase::Held(Held { cancel: Some(reason), ..held.clone() })))
+            }
             Phase::Held(_) | Phase::Ended(_) => None,
         }
     }
@@ -323,21 +302,13 @@ impl Attempt {
     /// Its deadline has passed. `None` unless it is still queued then.
     pub fn expire(&self, now: Timestamp, why: &str) -> Option<Attempt> {
         match self.phase {
-            Phase::Queued if now >= self.deadline => {
-                Some(self.end(Cause::Expired, None, Some(why.to_owned()), now))
-            }
+            Phase::Queued if now >= self.deadline => Some(self.end(Cause::Expired, None, Some(why.to_owned()), now)),
             Phase::Queued | Phase::Held(_) | Phase::Ended(_) => None,
         }
     }
 
     /// Its machine is gone. `None` unless that machine holds it.
-    pub fn lose(
-        &self,
-        owner: &InstanceId,
-        cause: Cause,
-        why: &str,
-        now: Timestamp,
-    ) -> Option<Attempt> {
+    pub fn lose(&self, owner: &InstanceId, cause: Cause, why: &str, now: Timestamp) -> Option<Attempt> {
         match &self.phase {
             Phase::Held(held) if held.owner == *owner => {
                 // A machine that was ending the job anyway: the end that was asked for is the one to record.
@@ -356,12 +327,7 @@ impl Attempt {
     ///
     /// # Errors
     /// As [`Attempt::held_by`].
-    pub fn upload(
-        &self,
-        instance: &InstanceId,
-        boot: &str,
-        uuid: &str,
-    ) -> Result<Option<Attempt>, Refused> {
+    pub fn upload(&self, instance: &InstanceId, boot: &str, uuid: &str) -> Result<Option<Attempt>, Refused> {
         let held = self.held_by(instance, boot)?;
         if held.uploads.iter().any(|known| known == uuid) {
             return Ok(None);
@@ -390,22 +356,20 @@ impl Attempt {
                     .zip(outcome.first_output_ms)
                     .map(|(at, ms)| at + std::time::Duration::from_millis(ms));
                 let uploads = u32::try_from(held.uploads.len()).unwrap_or(u32::MAX);
-                Ok(Finish::Accepted(Box::new(self.with(Phase::Ended(
-                    Box::new(End {
-                        cause: outcome.cause,
-                        at: now,
-                        held: Some(held.clone()),
-                        exit_status: outcome.exit_status,
-                        signal: outcome.signal,
-                        detail: outcome.detail,
-                        permanent: outcome.permanent,
-                        first_output_at,
-                        log: Some(outcome.log),
-                        tail: outcome.tail,
-                        uploads,
-                        late: None,
-                    }),
-                )))))
+                Ok(Finish::Accepted(Box::new(self.with(Phase::Ended(Box::new(End {
+                    cause: outcome.cause,
+                    at: now,
+                    held: Some(held.clone()),
+                    exit_status: outcome.exit_status,
+                    signal: outcome.signal,
+                    detail: outcome.detail,
+                    permanent: outcome.permanent,
+                    first_output_at,
+                    log: Some(outcome.log),
+                    tail: outcome.tail,
+                    uploads,
+                    late: None,
+                }))))))
             }
             Phase::Held(_) => Err(Refused::NotYours),
             Phase::Ended(end) => match &end.held {
@@ -418,13 +382,8 @@ impl Attempt {
                     } else if end.late.is_some() {
                         Ok(Finish::Late(None))
                     } else {
-                        let end = End {
-                            late: Some(Box::new(outcome)),
-                            ..(**end).clone()
-                        };
-                        Ok(Finish::Late(Some(Box::new(
-                            self.with(Phase::Ended(Box::new(end))),
-                        ))))
+                        let end = End { late: Some(Box::new(outcome)), ..(**end).clone() };
+                        Ok(Finish::Late(Some(Box::new(self.with(Phase::Ended(Box::new(end)))))))
                     }
                 }
                 Some(_) | None => Err(Refused::NotYours),

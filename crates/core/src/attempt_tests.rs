@@ -8,11 +8,7 @@ use crate::ids::{BuildId, JobIndex, derived_uuid};
 
 fn queued() -> Attempt {
     Attempt {
-        id: AttemptId {
-            build: BuildId::new(derived_uuid("t", "b").to_string()).unwrap(),
-            job: JobIndex(0),
-            number: 1,
-        },
+        id: AttemptId { build: BuildId::new(derived_uuid("t", "b").to_string()).unwrap(), job: JobIndex(0), number: 1 },
         trust: Trust::Trusted,
         requirement: Requirement::default(),
         retry_count: 0,
@@ -120,43 +116,23 @@ proptest! {
 #[test]
 fn a_pool_of_other_trust_cannot_claim() {
     let pool = PoolName::new("p").unwrap();
-    let by = Claimant {
-        instance: &machine(1),
-        boot: "b",
-        pool: &pool,
-        trust: Trust::Untrusted,
-    };
+    let by = Claimant { instance: &machine(1), boot: "b", pool: &pool, trust: Trust::Untrusted };
     assert_eq!(queued().claim(by, Timestamp(1)), Err(Refused::Trust));
 }
 
 #[test]
 fn a_canceled_queued_attempt_cannot_be_claimed() {
     let pool = PoolName::new("p").unwrap();
-    let canceled = queued()
-        .cancel(CancelReason::Canceled, Timestamp(1))
-        .unwrap();
-    let by = Claimant {
-        instance: &machine(1),
-        boot: "b",
-        pool: &pool,
-        trust: Trust::Trusted,
-    };
+    let canceled = queued().cancel(CancelReason::Canceled, Timestamp(1)).unwrap();
+    let by = Claimant { instance: &machine(1), boot: "b", pool: &pool, trust: Trust::Trusted };
     assert_eq!(canceled.claim(by, Timestamp(2)), Err(Refused::Ended));
 }
 
 #[test]
 fn a_canceled_held_attempt_does_not_start() {
     let pool = PoolName::new("p").unwrap();
-    let by = Claimant {
-        instance: &machine(1),
-        boot: "b",
-        pool: &pool,
-        trust: Trust::Trusted,
-    };
+    let by = Claimant { instance: &machine(1), boot: "b", pool: &pool, trust: Trust::Trusted };
     let held = queued().claim(by, Timestamp(1)).unwrap().unwrap();
     let marked = held.cancel(CancelReason::Canceled, Timestamp(2)).unwrap();
-    assert_eq!(
-        marked.start(&machine(1), "b", Timestamp(3)),
-        Ok((None, Some(CancelReason::Canceled)))
-    );
+    assert_eq!(marked.start(&machine(1), "b", Timestamp(3)), Ok((None, Some(CancelReason::Canceled))));
 }

@@ -110,14 +110,13 @@ pub enum GitRef {
 impl GitRef {
     /// Parses a full ref. `None` for other namespaces and for names that `git check-ref-format` refuses.
     pub fn parse(full: &str) -> Option<Self> {
-        let (make, name): (fn(String) -> GitRef, &str) =
-            if let Some(name) = full.strip_prefix("refs/heads/") {
-                (GitRef::Branch, name)
-            } else if let Some(name) = full.strip_prefix("refs/tags/") {
-                (GitRef::Tag, name)
-            } else {
-                return None;
-            };
+        let (make, name): (fn(String) -> GitRef, &str) = if let Some(name) = full.strip_prefix("refs/heads/") {
+            (GitRef::Branch, name)
+        } else if let Some(name) = full.strip_prefix("refs/tags/") {
+            (GitRef::Tag, name)
+        } else {
+            return None;
+        };
         is_ref_name(name).then(|| make(name.to_owned()))
     }
 
@@ -140,8 +139,7 @@ impl GitRef {
 /// The rules of `git check-ref-format` for the part after the namespace, and at most 1,024 bytes. A leading dash is
 /// refused too, although git's plumbing allows it, so that a name can never be read as an option.
 pub fn is_ref_name(name: &str) -> bool {
-    let bad_char =
-        |c: char| c.is_control() || matches!(c, ' ' | '~' | '^' | ':' | '?' | '*' | '[' | '\\');
+    let bad_char = |c: char| c.is_control() || matches!(c, ' ' | '~' | '^' | ':' | '?' | '*' | '[' | '\\');
     !name.is_empty()
         && name.len() <= 1024
         && !name.starts_with('-')
@@ -150,9 +148,7 @@ pub fn is_ref_name(name: &str) -> bool {
         && !name.contains("@{")
         && name != "@"
         && !name.chars().any(bad_char)
-        && name
-            .split('/')
-            .all(|part| !part.is_empty() && !part.starts_with('.') && !part.ends_with(".lock"))
+        && name.split('/').all(|part| !part.is_empty() && !part.starts_with('.') && !part.ends_with(".lock"))
 }
 
 /// Cuts a text at `limit` bytes, at a character border.
@@ -170,14 +166,8 @@ mod tests {
 
     #[test]
     fn refs_are_checked_as_git_checks_them() {
-        assert_eq!(
-            GitRef::parse("refs/heads/a/b"),
-            Some(GitRef::Branch("a/b".into()))
-        );
-        assert_eq!(
-            GitRef::parse("refs/tags/v1.0"),
-            Some(GitRef::Tag("v1.0".into()))
-        );
+        assert_eq!(GitRef::parse("refs/heads/a/b"), Some(GitRef::Branch("a/b".into())));
+        assert_eq!(GitRef::parse("refs/tags/v1.0"), Some(GitRef::Tag("v1.0".into())));
         for bad in [
             "refs/pull/1/merge",
             "refs/heads/",

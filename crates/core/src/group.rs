@@ -31,6 +31,9 @@ pub struct Member {
     pub build: BuildId,
     /// The job.
     pub job: JobIndex,
+    /// Which time the job joins: an older departure or grant means nothing for it.
+    #[serde(default)]
+    pub round: u32,
     /// The limit as it was when the job was created.
     pub limit: u32,
     /// Takes any free slot.
@@ -54,6 +57,8 @@ pub enum Input {
         build: BuildId,
         /// The job.
         job: JobIndex,
+        /// The last time it joined for that is over.
+        round: u32,
     },
     /// The build of this holder has been told.
     Told {
@@ -61,6 +66,8 @@ pub enum Input {
         build: BuildId,
         /// The job.
         job: JobIndex,
+        /// The time it joined for.
+        round: u32,
     },
 }
 
@@ -75,24 +82,20 @@ impl Group {
     pub fn fold(&mut self, input: Input) {
         match input {
             Input::Join(member) => {
-                if self.members().any(|m| m.is(&member.build, member.job)) {
+                if self.members().any(|m| m.is(&member.build, member.job) && m.round >= member.round) {
                     return;
                 }
+                self.holders.retain(|m| !m.is(&member.build, member.job));
+                self.waiters.retain(|m| !m.is(&member.build, member.job));
                 let place = self.waiters.partition_point(|m| m.order <= member.order);
-                self.waiters.insert(
-                    place,
-                    Member {
-                        told: false,
-                        ..member
-                    },
-                );
+                self.waiters.insert(place, Member { told: false, ..member });
             }
-            Input::Leave { build, job } => {
-                self.holders.retain(|m| !m.is(&build, job));
-                self.waiters.retain(|m| !m.is(&build, job));
+            Input::Leave { build, job, round } => {
+                self.holders.retain(|m| !m.is(&build, job) || m.round > round);
+                self.waiters.retain(|m| !m.is(&build, job) || m.round > round);
             }
-            Input::Told { build, job } => {
-                for holder in self.holders.iter_mut().filter(|m| m.is(&build, job)) {
+            Input::Told { build, job, round } => {
+                for holder in self.holders.iter_mut().filter(|m| m.is(&build, job) && m.round == round) {
                     holder.told = true;
                 }
             }
@@ -107,11 +110,7 @@ impl Group {
         for waiter in std::mem::take(&mut self.waiters) {
             let holding = self.holders.len();
             let limit = usize::try_from(waiter.limit).unwrap_or(usize::MAX);
-            let free = if waiter.eager {
-                holding < limit
-            } else {
-                holding + ahead < limit
-            };
+            let free = if waiter.eager { holding < limit } else { holding + ahead < limit };
             if free {
                 self.holders.push(waiter);
             } else {
@@ -145,14 +144,7 @@ mod tests {
     fn member(n: u32, limit: u32, eager: bool) -> Member {
         let build = BuildId::new(derived_uuid("t", &n.to_string()).to_string()).unwrap();
         let order = (Timestamp(u64::from(n)), build.clone(), JobIndex(0));
-        Member {
-            build,
-            job: JobIndex(0),
-            limit,
-            eager,
-            order,
-            told: false,
-        }
+        Member { build, job: JobIndex(0), round: 0, limit, eager, order, told: false }
     }
 
     #[test]
@@ -163,10 +155,7 @@ mod tests {
         }
         group.grant();
         assert_eq!(group.holders, vec![member(1, 1, false)]);
-        group.fold(Input::Leave {
-            build: member(1, 1, false).build,
-            job: JobIndex(0),
-        });
+        group.fold(Input::Leave { build: member(1, 1, false).build, job: JobIndex(0), round: 0 });
         group.grant();
         assert_eq!(group.holders, vec![member(2, 1, false)]);
     }
@@ -194,7 +183,7 @@ mod tests {
             let mut group = Group::default();
             for (n, join, eager) in ops {
                 let m = member(n, limit, eager);
-                group.fold(if join { Input::Join(m) } else { Input::Leave { build: m.build, job: m.job } });
+                group.fold(if join { Input::Join(m) } else { Input::Leave { build: m.build, job: m.job, round: 0 } });
                 group.grant();
                 prop_assert!(group.holders.len() <= limit as usize);
                 let mut ids: Vec<_> = group.members().map(|m| m.build.clone()).collect();

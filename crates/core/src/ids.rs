@@ -18,11 +18,7 @@ pub struct InvalidId {
 
 impl InvalidId {
     fn new(kind: &'static str, value: &str, rule: &'static str) -> Self {
-        Self {
-            kind,
-            value: value.chars().take(80).collect(),
-            rule,
-        }
+        Self { kind, value: value.chars().take(80).collect(), rule }
     }
 }
 
@@ -85,9 +81,7 @@ macro_rules! text_id {
 fn is_slug(text: &str, max: usize) -> bool {
     !text.is_empty()
         && text.len() <= max
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
 }
 
 text_id!(
@@ -166,9 +160,7 @@ impl fmt::Display for RepositoryId {
 }
 
 /// A job's place in its build: counted from 0 in the order in which jobs were added, never reused.
-#[derive(
-    Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct JobIndex(pub u32);
 
@@ -201,8 +193,7 @@ impl std::str::FromStr for AttemptId {
     fn from_str(text: &str) -> Result<Self, InvalidId> {
         let invalid = || InvalidId::new("attempt id", text, "`<build>/<job>/<number>`");
         let mut parts = text.split('/');
-        let (Some(build), Some(job), Some(number), None) =
-            (parts.next(), parts.next(), parts.next(), parts.next())
+        let (Some(build), Some(job), Some(number), None) = (parts.next(), parts.next(), parts.next(), parts.next())
         else {
             return Err(invalid());
         };
@@ -231,11 +222,7 @@ impl From<AttemptId> for String {
 /// version 8 (RFC 9562, section 5.8). The same name always gives the same id, so that making a thing twice makes it once.
 pub fn derived_uuid(namespace: &str, name: &str) -> uuid::Uuid {
     use sha2::{Digest, Sha256};
-    let digest = Sha256::new()
-        .chain_update(namespace)
-        .chain_update([0])
-        .chain_update(name)
-        .finalize();
+    let digest = Sha256::new().chain_update(namespace).chain_update([0]).chain_update(name).finalize();
     let mut bytes = [0; 16];
     bytes.copy_from_slice(&digest[..16]);
     uuid::Builder::from_custom_bytes(bytes).into_uuid()
@@ -266,8 +253,7 @@ mod tests {
     #[test]
     fn attempt_ids_round_trip() {
         let id = AttemptId {
-            build: BuildId::new(derived_uuid("t", "1").to_string())
-                .unwrap_or_else(|e| panic!("{e}")),
+            build: BuildId::new(derived_uuid("t", "1").to_string()).unwrap_or_else(|e| panic!("{e}")),
             job: JobIndex(7),
             number: 2,
         };

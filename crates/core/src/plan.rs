@@ -289,11 +289,7 @@ pub struct ManualRetry {
 
 impl Default for ManualRetry {
     fn default() -> Self {
-        Self {
-            allowed: true,
-            permit_on_passed: true,
-            reason: None,
-        }
+        Self { allowed: true, permit_on_passed: true, reason: None }
     }
 }
 
@@ -446,10 +442,7 @@ impl Step {
 impl CommandStep {
     /// What the job at `index` runs; the step's own when there is no such job.
     pub fn spec_of(&self, index: usize) -> &JobSpec {
-        self.jobs
-            .get(index)
-            .and_then(|job| job.spec.as_deref())
-            .unwrap_or(&self.spec)
+        self.jobs.get(index).and_then(|job| job.spec.as_deref()).unwrap_or(&self.spec)
     }
 }
 
@@ -460,10 +453,7 @@ impl SoftFail {
             SoftFail::Never => false,
             SoftFail::Always => exit_status != 0,
             SoftFail::On(statuses) => {
-                exit_status != 0
-                    && statuses
-                        .iter()
-                        .any(|s| s.is_none_or(|wanted| wanted == exit_status))
+                exit_status != 0 && statuses.iter().any(|s| s.is_none_or(|wanted| wanted == exit_status))
             }
         }
     }

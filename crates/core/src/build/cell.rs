@@ -157,6 +157,8 @@ pub struct Cell {
     pub in_group: bool,
     /// A slot of its group has been given to it.
     pub granted: bool,
+    /// Counts how often it has joined its group: a grant or a departure of an earlier time means nothing.
+    pub round: u32,
     /// Retries by the user's rules or by hand: `BUILDKITE_RETRY_COUNT`.
     pub retries: u32,
     /// Uses of each rule of `retry.automatic`, in the order of the rules.
@@ -232,14 +234,9 @@ impl Cells {
         out.extend(self.iter().map(|c| c.state as u8));
         for c in self.iter() {
             let flags = [c.create, c.revoke, c.join, c.leave, c.in_group, c.granted];
-            out.push(
-                flags
-                    .iter()
-                    .enumerate()
-                    .fold(0, |byte, (bit, &set)| byte | (u8::from(set) << bit)),
-            );
+            out.push(flags.iter().enumerate().fold(0, |byte, (bit, &set)| byte | (u8::from(set) << bit)));
         }
-        let columns: [fn(&Cell) -> u64; 9] = [
+        let columns: [fn(&Cell) -> u64; 10] = [
             |c| c.attempt.into(),
             |c| c.retries.into(),
             |c| c.losses.into(),
@@ -247,6 +244,7 @@ impl Cells {
             |c| c.uploads.into(),
             |c| c.line.into(),
             |c| c.seq.into(),
+            |c| c.round.into(),
             |c| c.not_before.0,
             |c| c.rule_uses.len() as u64,
         ];
@@ -278,16 +276,14 @@ impl Cells {
             Ok(head.to_vec())
         };
         for (c, state) in cells.iter_mut().zip(take(count)?) {
-            c.state = *JobState::ALL
-                .get(usize::from(state))
-                .ok_or("a job's state is unknown")?;
+            c.state = *JobState::ALL.get(usize::from(state)).ok_or("a job's state is unknown")?;
         }
         for (c, flags) in cells.iter_mut().zip(take(count)?) {
             let set = |bit: u8| flags & (1 << bit) != 0;
             (c.create, c.revoke, c.join, c.leave, c.in_group, c.granted) =
                 (set(0), set(1), set(2), set(3), set(4), set(5));
         }
-        let columns: [fn(&mut Cell) -> &mut u32; 7] = [
+        let columns: [fn(&mut Cell) -> &mut u32; 8] = [
             |c| &mut c.attempt,
             |c| &mut c.retries,
             |c| &mut c.losses,
@@ -295,6 +291,7 @@ impl Cells {
             |c| &mut c.uploads,
             |c| &mut c.line,
             |c| &mut c.seq,
+            |c| &mut c.round,
         ];
         for column in columns {
             for c in &mut cells {
@@ -324,11 +321,8 @@ impl Serialize for Cells {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         use base64::Engine as _;
         use std::io::Write as _;
-        let mut deflate =
-            flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::fast());
-        deflate
-            .write_all(&self.pack())
-            .map_err(serde::ser::Error::custom)?;
+        let mut deflate = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::fast());
+        deflate.write_all(&self.pack()).map_err(serde::ser::Error::custom)?;
         let bytes = deflate.finish().map_err(serde::ser::Error::custom)?;
         serializer.serialize_str(&base64::engine::general_purpose::STANDARD_NO_PAD.encode(bytes))
     }
@@ -340,17 +334,15 @@ impl<'de> Deserialize<'de> for Cells {
         use serde::de::Error as _;
         use std::io::Read as _;
         let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
-        let bytes = base64::engine::general_purpose::STANDARD_NO_PAD
-            .decode(text.as_bytes())
-            .map_err(D::Error::custom)?;
+        let bytes =
+            base64::engine::general_purpose::STANDARD_NO_PAD.decode(text.as_bytes()).map_err(D::Error::custom)?;
         let mut packed = Vec::new();
         // At most 100 bytes a job: a damaged record cannot inflate without bound.
         flate2::read::DeflateDecoder::new(&*bytes)
             .take(MAX_CELLS * 100)
             .read_to_end(&mut packed)
             .map_err(D::Error::custom)?;
-        Cells::unpack(&packed)
-            .map_err(|why| D::Error::custom(format!("the jobs' states cannot be read: {why}")))
+        Cells::unpack(&packed).map_err(|why| D::Error::custom(format!("the jobs' states cannot be read: {why}")))
     }
 }
 
@@ -363,13 +355,7 @@ pub(super) mod tests {
     use super::*;
 
     fn cell() -> impl Strategy<Value = Cell> {
-        (
-            0usize..16,
-            any::<[bool; 6]>(),
-            any::<[u32; 7]>(),
-            any::<u64>(),
-            proptest::collection::vec(any::<u8>(), 0..4),
-        )
+        (0usize..16, any::<[bool; 6]>(), any::<[u32; 8]>(), any::<u64>(), proptest::collection::vec(any::<u8>(), 0..4))
             .prop_map(|(state, f, n, at, rule_uses)| Cell {
                 state: JobState::ALL[state],
                 create: f[0],
@@ -385,6 +371,7 @@ pub(super) mod tests {
                 uploads: n[4],
                 line: n[5],
                 seq: n[6],
+                round: n[7],
                 not_before: Timestamp(at),
                 rule_uses,
             })

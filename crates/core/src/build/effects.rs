@@ -41,6 +41,8 @@ pub enum Effect {
     Join {
         /// The job.
         job: JobIndex,
+        /// Which time it joins.
+        round: u32,
         /// The group and the limit.
         concurrency: Concurrency,
     },
@@ -48,6 +50,8 @@ pub enum Effect {
     Leave {
         /// The job.
         job: JobIndex,
+        /// The last time that it joined, of those that are over.
+        round: u32,
         /// The group.
         group: String,
     },
@@ -75,47 +79,26 @@ impl Build {
             let job = JobIndex(place);
             if cell.create {
                 let line = cell.line as usize;
-                effects.push(Effect::Create {
-                    job,
-                    number: cell.attempt,
-                    retry_count: cell.retries,
-                    line,
-                });
+                effects.push(Effect::Create { job, number: cell.attempt, retry_count: cell.retries, line });
             }
             if cell.revoke && cell.state == JobState::Canceling {
-                effects.push(Effect::Revoke {
-                    job,
-                    number: cell.attempt,
-                    reason: CancelReason::Canceled,
-                });
+                effects.push(Effect::Revoke { job, number: cell.attempt, reason: CancelReason::Canceled });
             }
             if (cell.join || cell.leave)
-                && let Some(concurrency) = graph
-                    .job(job)
-                    .and_then(|j| j.command)
-                    .and_then(|c| c.concurrency.clone())
+                && let Some(concurrency) = graph.job(job).and_then(|j| j.command).and_then(|c| c.concurrency.clone())
             {
                 if cell.leave {
-                    effects.push(Effect::Leave {
-                        job,
-                        group: concurrency.group.clone(),
-                    });
+                    // Marked to leave and in again: what it leaves is the time before.
+                    let round = if cell.in_group { cell.round.saturating_sub(1) } else { cell.round };
+                    effects.push(Effect::Leave { job, round, group: concurrency.group.clone() });
                 }
                 if cell.join {
-                    effects.push(Effect::Join { job, concurrency });
+                    effects.push(Effect::Join { job, round: cell.round, concurrency });
                 }
             }
         }
-        for (place, line) in self
-            .lines
-            .iter()
-            .enumerate()
-            .filter(|(_, l)| l.issued > l.published)
-        {
-            effects.push(Effect::Publish {
-                place,
-                line: line.clone(),
-            });
+        for (place, line) in self.lines.iter().enumerate().filter(|(_, l)| l.issued > l.published) {
+            effects.push(Effect::Publish { place, line: line.clone() });
         }
         if self.told < self.shown {
             effects.push(Effect::Show { upto: self.shown });
@@ -151,13 +134,17 @@ impl Build {
                         own.published = own.published.max(line.issued);
                     }
                 }
-                Effect::Join { job, .. } => {
-                    if let Some(cell) = self.cells.get_mut(job.0 as usize) {
+                Effect::Join { job, round, .. } => {
+                    if let Some(cell) = self.cells.get_mut(job.0 as usize)
+                        && cell.round == *round
+                    {
                         cell.join = false;
                     }
                 }
-                Effect::Leave { job, .. } => {
-                    if let Some(cell) = self.cells.get_mut(job.0 as usize) {
+                Effect::Leave { job, round, .. } => {
+                    if let Some(cell) = self.cells.get_mut(job.0 as usize)
+                        && cell.round.saturating_sub(u32::from(cell.in_group)) <= *round
+                    {
                         cell.leave = false;
                     }
                 }

@@ -55,6 +55,8 @@ pub enum Input {
     Granted {
         /// Which.
         job: JobIndex,
+        /// The time that it joined for.
+        round: u32,
     },
 }
 
@@ -131,22 +133,14 @@ impl Build {
                 }
             }
             Input::Ended(end) => return self.ended(end, graph, limits, now),
-            Input::Uploaded {
-                by,
-                number,
-                blob,
-                replace,
-            } => {
+            Input::Uploaded { by, number, blob, replace } => {
                 if let Some(segment) = segment {
                     self.uploaded(*by, *number, blob, *replace, segment, graph);
                 }
             }
             Input::Cancel { by } => {
                 if self.cancel.is_none() && !self.state.is_final() {
-                    self.cancel = Some(Cancel {
-                        by: by.clone(),
-                        at: now,
-                    });
+                    self.cancel = Some(Cancel { by: by.clone(), at: now });
                     self.touch();
                 }
             }
@@ -159,9 +153,10 @@ impl Build {
                     self.touch();
                 }
             }
-            Input::Granted { job } => {
+            Input::Granted { job, round } => {
                 if let Some(cell) = self.cells.get_mut(job.0 as usize)
                     && cell.in_group
+                    && cell.round == *round
                 {
                     cell.granted = true;
                 }
@@ -233,19 +228,13 @@ impl Build {
             return;
         }
         if replace {
-            let after = graph
-                .jobs_in_order()
-                .skip_while(|&job| graph.owner(job) != graph.owner(by));
-            for job in after
-                .filter(|&job| graph.owner(job) != graph.owner(by))
-                .collect::<Vec<_>>()
-            {
+            let after = graph.jobs_in_order().skip_while(|&job| graph.owner(job) != graph.owner(by));
+            for job in after.filter(|&job| graph.owner(job) != graph.owner(by)).collect::<Vec<_>>() {
                 let cell = &mut self.cells[job.0 as usize];
                 if cell.attempt == 0 && !cell.state.is_final() {
                     cell.state = JobState::Broken;
                     if cell.in_group {
-                        (cell.in_group, cell.granted, cell.join, cell.leave) =
-                            (false, false, false, true);
+                        (cell.in_group, cell.granted, cell.join, cell.leave) = (false, false, false, true);
                     }
                 }
             }
@@ -256,17 +245,8 @@ impl Build {
             cell.uploads += 1;
         }
         let room = 50usize.saturating_sub(self.diagnostics.len());
-        self.diagnostics
-            .extend(segment.diagnostics.iter().take(room).cloned());
-        self.append(
-            SegmentRef {
-                blob: blob.to_owned(),
-                jobs: 0,
-                by: Some(by),
-                replace,
-            },
-            segment,
-        );
+        self.diagnostics.extend(segment.diagnostics.iter().take(room).cloned());
+        self.append(SegmentRef { blob: blob.to_owned(), jobs: 0, by: Some(by), replace }, segment);
         self.touch();
     }
 
@@ -277,17 +257,10 @@ impl Build {
         let mut changed = false;
         for (place, cell) in (0u32..).zip(self.cells.iter_mut()) {
             let wanted = match job {
-                Some(job) => {
-                    job.0 == place && retry_refusal(graph, JobIndex(place), cell.state).is_none()
-                }
+                Some(job) => job.0 == place && retry_refusal(graph, JobIndex(place), cell.state).is_none(),
                 None => {
-                    matches!(
-                        cell.state,
-                        JobState::Failed
-                            | JobState::TimedOut
-                            | JobState::Canceled
-                            | JobState::Expired
-                    ) && retry_refusal(graph, JobIndex(place), cell.state).is_none()
+                    matches!(cell.state, JobState::Failed | JobState::TimedOut | JobState::Canceled | JobState::Expired)
+                        && retry_refusal(graph, JobIndex(place), cell.state).is_none()
                 }
             };
             if wanted {
@@ -321,44 +294,23 @@ fn retry_refusal(graph: &Graph, job: JobIndex, state: JobState) -> Option<String
     let Some(command) = written.command else {
         return Some(match &written.step.kind {
             StepKind::Wait { .. } => "a wait step cannot be retried".to_owned(),
-            StepKind::Block(_) | StepKind::Input(_) => {
-                "a step that waits for a person cannot be retried".to_owned()
-            }
-            StepKind::Trigger(_) | StepKind::Command(_) => {
-                "a trigger step cannot be retried".to_owned()
-            }
+            StepKind::Block(_) | StepKind::Input(_) => "a step that waits for a person cannot be retried".to_owned(),
+            StepKind::Trigger(_) | StepKind::Command(_) => "a trigger step cannot be retried".to_owned(),
         });
     };
     if !state.is_final() {
-        return Some(format!(
-            "the job is {}, only a job that has ended can be retried",
-            state.name()
-        ));
+        return Some(format!("the job is {}, only a job that has ended can be retried", state.name()));
     }
-    if matches!(
-        state,
-        JobState::Broken | JobState::Skipped | JobState::WaitingFailed
-    ) {
+    if matches!(state, JobState::Broken | JobState::Skipped | JobState::WaitingFailed) {
         return Some(format!("the job did not run: it is {}", state.name()));
     }
     let manual = &command.retry.manual;
-    let reason = || {
-        manual
-            .reason
-            .as_ref()
-            .map_or_else(String::new, |r| format!(": {r}"))
-    };
+    let reason = || manual.reason.as_ref().map_or_else(String::new, |r| format!(": {r}"));
     if !manual.allowed {
-        return Some(format!(
-            "the step does not allow retries by hand{}",
-            reason()
-        ));
+        return Some(format!("the step does not allow retries by hand{}", reason()));
     }
     if matches!(state, JobState::Passed) && !manual.permit_on_passed {
-        return Some(format!(
-            "the step does not allow retries of a job that passed{}",
-            reason()
-        ));
+        return Some(format!("the step does not allow retries of a job that passed{}", reason()));
     }
     None
 }

@@ -75,9 +75,7 @@ impl<'a> JobRef<'a> {
 
     /// What people see.
     pub fn label(&self) -> &'a str {
-        self.job
-            .and_then(|job| job.label.as_deref())
-            .unwrap_or(&self.step.label)
+        self.job.and_then(|job| job.label.as_deref()).unwrap_or(&self.step.label)
     }
 }
 
@@ -97,10 +95,7 @@ impl Graph {
     /// Puts the segments of a build together. `references` and `segments` belong together by place; surplus of either
     /// is ignored.
     pub fn new(references: &[SegmentRef], segments: Vec<Arc<Segment>>) -> Self {
-        let mut graph = Graph {
-            segments,
-            ..Graph::default()
-        };
+        let mut graph = Graph { segments, ..Graph::default() };
         let mut keys: HashMap<String, Vec<StepRef>> = HashMap::new();
         for (place, reference) in references.iter().enumerate() {
             let Some(segment) = graph.segments.get(place).cloned() else {
@@ -110,13 +105,8 @@ impl Graph {
             for (index, step) in segment.steps.iter().enumerate() {
                 let first = u32::try_from(graph.owner.len()).unwrap_or(u32::MAX);
                 let count = step.job_count();
-                graph
-                    .owner
-                    .extend(std::iter::repeat_n(graph.steps.len(), count));
-                for key in [step.key.as_ref(), group_key(&segment, step)]
-                    .into_iter()
-                    .flatten()
-                {
+                graph.owner.extend(std::iter::repeat_n(graph.steps.len(), count));
+                for key in [step.key.as_ref(), group_key(&segment, step)].into_iter().flatten() {
                     keys.entry(key.clone()).or_default().push(graph.steps.len());
                 }
                 graph.steps.push(Node {
@@ -132,17 +122,11 @@ impl Graph {
                 });
             }
             let new = begin..graph.steps.len();
-            let uploader = reference
-                .by
-                .and_then(|job| graph.owner.get(job.0 as usize).copied());
+            let uploader = reference.by.and_then(|job| graph.owner.get(job.0 as usize).copied());
             let at = match uploader {
                 Some(step) => {
                     graph.steps[step].uploaded.extend(new.clone());
-                    graph
-                        .order
-                        .iter()
-                        .position(|&s| s == step)
-                        .map_or(graph.order.len(), |p| p + 1)
+                    graph.order.iter().position(|&s| s == step).map_or(graph.order.len(), |p| p + 1)
                 }
                 None => graph.order.len(),
             };
@@ -154,12 +138,7 @@ impl Graph {
     }
 
     fn resolve(&mut self, keys: &HashMap<String, Vec<StepRef>>) {
-        let position: HashMap<StepRef, usize> = self
-            .order
-            .iter()
-            .enumerate()
-            .map(|(p, &s)| (s, p))
-            .collect();
+        let position: HashMap<StepRef, usize> = self.order.iter().enumerate().map(|(p, &s)| (s, p)).collect();
         for this in 0..self.steps.len() {
             let step = self.step(this);
             let needs = match (&step.depends_on, &step.kind) {
@@ -173,10 +152,7 @@ impl Graph {
                             None => missing = true,
                             Some(targets) => {
                                 for &target in targets.iter().filter(|&&t| t != this) {
-                                    deps.push(Dep {
-                                        step: target,
-                                        allow_failure: dependency.allow_failure,
-                                    });
+                                    deps.push(Dep { step: target, allow_failure: dependency.allow_failure });
                                     self.with_rest_of_group(
                                         this,
                                         target,
@@ -207,23 +183,14 @@ impl Graph {
     ) {
         let group_of = |s: StepRef| match &self.step(s).kind {
             StepKind::Command(command) => command.concurrency.as_ref().map(|c| c.group.as_str()),
-            StepKind::Wait { .. }
-            | StepKind::Block(_)
-            | StepKind::Input(_)
-            | StepKind::Trigger(_) => None,
+            StepKind::Wait { .. } | StepKind::Block(_) | StepKind::Input(_) | StepKind::Trigger(_) => None,
         };
         let Some(group) = group_of(target) else {
             return;
         };
         for other in 0..self.steps.len() {
-            if other != target
-                && position[&other] < position[&this]
-                && group_of(other) == Some(group)
-            {
-                deps.push(Dep {
-                    step: other,
-                    allow_failure,
-                });
+            if other != target && position[&other] < position[&this] && group_of(other) == Some(group) {
+                deps.push(Dep { step: other, allow_failure });
             }
         }
     }
@@ -237,12 +204,8 @@ impl Graph {
             let scope = self.steps[this].scope;
             if let Some(&before) = previous.get(&scope) {
                 match (&self.step(before).kind, &self.step(this).kind) {
-                    (StepKind::Wait { .. }, StepKind::Block(_)) => {
-                        self.steps[before].ignored_wait = true
-                    }
-                    (StepKind::Block(_), StepKind::Wait { .. }) => {
-                        self.steps[this].ignored_wait = true
-                    }
+                    (StepKind::Wait { .. }, StepKind::Block(_)) => self.steps[before].ignored_wait = true,
+                    (StepKind::Block(_), StepKind::Wait { .. }) => self.steps[this].ignored_wait = true,
                     _ => {}
                 }
             }
@@ -269,19 +232,10 @@ impl Graph {
         let written = self.step(step);
         let command = match &written.kind {
             StepKind::Command(command) => Some(&**command),
-            StepKind::Wait { .. }
-            | StepKind::Block(_)
-            | StepKind::Input(_)
-            | StepKind::Trigger(_) => None,
+            StepKind::Wait { .. } | StepKind::Block(_) | StepKind::Input(_) | StepKind::Trigger(_) => None,
         };
         let job = command.and_then(|c| c.jobs.get(index));
-        Some(JobRef {
-            step: written,
-            command,
-            job,
-            index,
-            segment: node.segment,
-        })
+        Some(JobRef { step: written, command, job, index, segment: node.segment })
     }
 
     /// Places of all jobs, in the order in which steps count.

@@ -96,9 +96,7 @@ impl BuildState {
     /// Whether nothing more happens unless a person asks for it.
     pub fn is_final(self) -> bool {
         match self {
-            BuildState::Passed | BuildState::Failed | BuildState::Canceled | BuildState::NotRun => {
-                true
-            }
+            BuildState::Passed | BuildState::Failed | BuildState::Canceled | BuildState::NotRun => true,
             BuildState::Scheduled
             | BuildState::Running
             | BuildState::Failing
@@ -171,10 +169,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            wait: std::time::Duration::from_secs(24 * 3600),
-            silent_losses: 3,
-        }
+        Self { wait: std::time::Duration::from_secs(24 * 3600), silent_losses: 3 }
     }
 }
 
@@ -222,15 +217,7 @@ impl Build {
     pub fn new(facts: Facts, blob: String, segment: &crate::plan::Segment) -> Self {
         let mut build = Self::bare(facts);
         build.diagnostics = segment.diagnostics.iter().take(50).cloned().collect();
-        build.append(
-            SegmentRef {
-                blob,
-                jobs: 0,
-                by: None,
-                replace: false,
-            },
-            segment,
-        );
+        build.append(SegmentRef { blob, jobs: 0, by: None, replace: false }, segment);
         build
     }
 
@@ -268,24 +255,15 @@ impl Build {
         for step in &segment.steps {
             for index in 0..step.job_count() {
                 let job_left_out = match &step.kind {
-                    StepKind::Command(command) => command
-                        .jobs
-                        .get(index)
-                        .and_then(|job| job.left_out.as_ref()),
-                    StepKind::Wait { .. }
-                    | StepKind::Block(_)
-                    | StepKind::Input(_)
-                    | StepKind::Trigger(_) => None,
+                    StepKind::Command(command) => command.jobs.get(index).and_then(|job| job.left_out.as_ref()),
+                    StepKind::Wait { .. } | StepKind::Block(_) | StepKind::Input(_) | StepKind::Trigger(_) => None,
                 };
                 let state = match step.left_out.as_ref().or(job_left_out).map(|l| l.kind) {
                     Some(LeftOutKind::Broken) => JobState::Broken,
                     Some(LeftOutKind::Skipped) => JobState::Skipped,
                     None => JobState::Waiting,
                 };
-                self.cells.push(Cell {
-                    state,
-                    ..Cell::default()
-                });
+                self.cells.push(Cell { state, ..Cell::default() });
             }
         }
         let jobs = u32::try_from(self.cells.len() - before).unwrap_or(u32::MAX);
@@ -294,11 +272,7 @@ impl Build {
 
     /// When the record wants to be looked at again although nothing happened: retries that back off.
     pub fn due(&self) -> Option<Timestamp> {
-        self.cells
-            .iter()
-            .filter(|c| c.state == JobState::Backoff)
-            .map(|c| c.not_before)
-            .min()
+        self.cells.iter().filter(|c| c.state == JobState::Backoff).map(|c| c.not_before).min()
     }
 
     fn touch(&mut self) {

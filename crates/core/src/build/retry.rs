@@ -44,8 +44,7 @@ impl RetryRule {
                 pattern => value.is_some_and(|v| v.eq_ignore_ascii_case(pattern)),
             })
         };
-        exit && named(&self.signal, signal)
-            && named(&self.signal_reason, (reason != "none").then_some(reason))
+        exit && named(&self.signal, signal) && named(&self.signal_reason, (reason != "none").then_some(reason))
     }
 }
 
@@ -133,22 +132,12 @@ fn decide(
     if end.cause.is_infrastructure() {
         let forbidden = end.started
             && (rules.is_some_and(<[RetryRule]>::is_empty)
-                || matching
-                    .zip(rules)
-                    .is_some_and(|(m, rules)| rules[m].limit == 0));
-        let poison = end.cause == Cause::Lost
-            && end.started
-            && cell.silent + 1 >= u32::from(limits.silent_losses);
-        return if forbidden || poison {
-            failed()
-        } else {
-            Verdict::OnUs(pause(cell.losses))
-        };
+                || matching.zip(rules).is_some_and(|(m, rules)| rules[m].limit == 0));
+        let poison = end.cause == Cause::Lost && end.started && cell.silent + 1 >= u32::from(limits.silent_losses);
+        return if forbidden || poison { failed() } else { Verdict::OnUs(pause(cell.losses)) };
     }
     match matching.zip(rules) {
-        Some((m, rules)) if cell.rule_uses.get(m).copied().unwrap_or(0) < rules[m].limit => {
-            Verdict::ByRule(m)
-        }
+        Some((m, rules)) if cell.rule_uses.get(m).copied().unwrap_or(0) < rules[m].limit => Verdict::ByRule(m),
         Some(_) | None => failed(),
     }
 }
@@ -166,22 +155,11 @@ mod tests {
     use super::*;
 
     fn rule(exit: ExitStatusMatch, limit: u8) -> RetryRule {
-        RetryRule {
-            exit_status: exit,
-            signal: vec!["*".into()],
-            signal_reason: vec!["*".into()],
-            limit,
-        }
+        RetryRule { exit_status: exit, signal: vec!["*".into()], signal_reason: vec!["*".into()], limit }
     }
 
     fn end(cause: Cause, exit_status: Option<i32>, started: bool) -> Ending<'static> {
-        Ending {
-            cause,
-            exit_status,
-            signal: None,
-            permanent: false,
-            started,
-        }
+        Ending { cause, exit_status, signal: None, permanent: false, started }
     }
 
     #[test]
@@ -190,38 +168,14 @@ mod tests {
         use JobState::{Canceled, Failed, Passed, SoftFailed, TimedOut};
         use Verdict::{ByRule, Final, OnUs};
         let none = || Retry::default();
-        let rules = |list: Vec<RetryRule>| Retry {
-            automatic: Some(list),
-            ..Retry::default()
-        };
+        let rules = |list: Vec<RetryRule>| Retry { automatic: Some(list), ..Retry::default() };
         let never = SoftFail::Never;
         let fresh = Cell::default();
-        let used = Cell {
-            rule_uses: vec![2],
-            ..Cell::default()
-        };
-        let lost_before = Cell {
-            losses: 3,
-            silent: 2,
-            ..Cell::default()
-        };
+        let used = Cell { rule_uses: vec![2], ..Cell::default() };
+        let lost_before = Cell { losses: 3, silent: 2, ..Cell::default() };
         let cases: Vec<(&str, Retry, SoftFail, Cell, Ending<'_>, Verdict)> = vec![
-            (
-                "passes",
-                none(),
-                never.clone(),
-                fresh.clone(),
-                end(Cause::Exit, Some(0), true),
-                Final(Passed),
-            ),
-            (
-                "fails",
-                none(),
-                never.clone(),
-                fresh.clone(),
-                end(Cause::Exit, Some(1), true),
-                Final(Failed),
-            ),
+            ("passes", none(), never.clone(), fresh.clone(), end(Cause::Exit, Some(0), true), Final(Passed)),
+            ("fails", none(), never.clone(), fresh.clone(), end(Cause::Exit, Some(1), true), Final(Failed)),
             (
                 "fails softly",
                 none(),
@@ -334,14 +288,7 @@ mod tests {
                 end(Cause::Interrupted, None, true),
                 OnUs(Duration::from_secs(4)),
             ),
-            (
-                "timeout",
-                none(),
-                never.clone(),
-                fresh.clone(),
-                end(Cause::Timeout, Some(143), true),
-                Final(TimedOut),
-            ),
+            ("timeout", none(), never.clone(), fresh.clone(), end(Cause::Timeout, Some(143), true), Final(TimedOut)),
             (
                 "timeout that ended well",
                 none(),
@@ -363,28 +310,18 @@ mod tests {
                 rules(vec![rule(Any, 2)]),
                 never,
                 fresh,
-                Ending {
-                    permanent: true,
-                    ..end(Cause::CheckoutFailed, None, false)
-                },
+                Ending { permanent: true, ..end(Cause::CheckoutFailed, None, false) },
                 Final(Failed),
             ),
         ];
         for (name, retry, soft, cell, ending, wanted) in cases {
-            assert_eq!(
-                decide(&retry, &soft, &cell, false, &Limits::default(), &ending),
-                wanted,
-                "{name}"
-            );
+            assert_eq!(decide(&retry, &soft, &cell, false, &Limits::default(), &ending), wanted, "{name}");
         }
     }
 
     #[test]
     fn nothing_is_retried_in_a_canceled_build() {
-        let retry = Retry {
-            automatic: Some(vec![rule(ExitStatusMatch::Any, 2)]),
-            ..Retry::default()
-        };
+        let retry = Retry { automatic: Some(vec![rule(ExitStatusMatch::Any, 2)]), ..Retry::default() };
         for cause in [Cause::Exit, Cause::Lost, Cause::Timeout] {
             let verdict = decide(
                 &retry,

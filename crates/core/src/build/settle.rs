@@ -38,10 +38,7 @@ struct Before {
 
 impl Default for Before {
     fn default() -> Self {
-        Self {
-            all: Status::Passed,
-            gate: Status::Passed,
-        }
+        Self { all: Status::Passed, gate: Status::Passed }
     }
 }
 
@@ -61,10 +58,7 @@ impl Build {
                 continue;
             }
             // Nothing moves and nothing runs, yet somebody waits: for a step that never came (1.7, rule 6).
-            let alive = self
-                .cells
-                .iter()
-                .any(|c| !c.state.is_final() && c.state != JobState::Waiting);
+            let alive = self.cells.iter().any(|c| !c.state.is_final() && c.state != JobState::Waiting);
             let waiting = self.cells.iter().any(|c| c.state == JobState::Waiting);
             if alive || !waiting || give_up {
                 break;
@@ -109,11 +103,7 @@ impl Build {
                     };
                     deps.iter().fold(absent, |sum, dep| {
                         let status = self.deep_status(graph, dep.step, graph.steps.len());
-                        sum.and(if dep.allow_failure && status == Status::Failed {
-                            Status::Passed
-                        } else {
-                            status
-                        })
+                        sum.and(if dep.allow_failure && status == Status::Failed { Status::Passed } else { status })
                     })
                 }
             };
@@ -121,18 +111,9 @@ impl Build {
                 Some(job) => needs.and(self.job_status(job)),
                 None => needs,
             };
-            let open_anyway = step.allow_dependency_failure
-                || matches!(
-                    step.kind,
-                    StepKind::Wait {
-                        continue_on_failure: true
-                    }
-                );
-            let needs = if open_anyway && needs == Status::Failed {
-                Status::Passed
-            } else {
-                needs
-            };
+            let open_anyway =
+                step.allow_dependency_failure || matches!(step.kind, StepKind::Wait { continue_on_failure: true });
+            let needs = if open_anyway && needs == Status::Failed { Status::Passed } else { needs };
             let stop = match &step.kind {
                 StepKind::Command(command) => failing && command.cancel_on_build_failing,
                 _ => false,
@@ -143,11 +124,7 @@ impl Build {
             let status = self.status(node);
             let gate = is_gate && step.left_out.is_none() && !node.ignored_wait;
             let counts = !matches!(step.kind, StepKind::Input(_)) && !node.ignored_wait;
-            for scope in if node.scope.is_some() {
-                vec![node.scope, None]
-            } else {
-                vec![None]
-            } {
+            for scope in if node.scope.is_some() { vec![node.scope, None] } else { vec![None] } {
                 let entry = before.entry(scope).or_default();
                 if counts {
                     entry.all = entry.all.and(status);
@@ -186,29 +163,17 @@ impl Build {
         if depth == 0 {
             return own;
         }
-        node.uploaded.iter().fold(own, |sum, &child| {
-            sum.and(self.deep_status(graph, child, depth - 1))
-        })
+        node.uploaded.iter().fold(own, |sum, &child| sum.and(self.deep_status(graph, child, depth - 1)))
     }
 
     fn has_hard_failure(&self) -> bool {
-        self.cells.iter().any(|c| {
-            matches!(
-                c.state,
-                JobState::Failed | JobState::TimedOut | JobState::Canceled | JobState::Expired
-            )
-        })
+        self.cells
+            .iter()
+            .any(|c| matches!(c.state, JobState::Failed | JobState::TimedOut | JobState::Canceled | JobState::Expired))
     }
 
     /// Moves one job by one step, if it can move.
-    fn advance(
-        &mut self,
-        graph: &Graph,
-        job: JobIndex,
-        needs: Status,
-        stop: bool,
-        now: Timestamp,
-    ) -> bool {
+    fn advance(&mut self, graph: &Graph, job: JobIndex, needs: Status, stop: bool, now: Timestamp) -> bool {
         let canceled = self.cancel.is_some() || stop;
         let Some(written) = graph.job(job) else {
             return false;
@@ -217,9 +182,7 @@ impl Build {
         let state = self.cells[place].state;
         if canceled {
             let next = match state {
-                JobState::Waiting | JobState::Blocked | JobState::Limited | JobState::Backoff => {
-                    JobState::Canceled
-                }
+                JobState::Waiting | JobState::Blocked | JobState::Limited | JobState::Backoff => JobState::Canceled,
                 JobState::Scheduled => JobState::Canceling,
                 _ => return false,
             };
@@ -256,7 +219,7 @@ impl Build {
                 cell.in_group = true;
                 cell.granted = false;
                 cell.join = true;
-                cell.leave = false;
+                cell.round += 1;
             }
             JobState::Scheduled => {
                 if let (Some(command), Some(spec)) = (written.command, written.spec()) {
@@ -271,8 +234,7 @@ impl Build {
 
     /// Puts a new attempt of a job on its line.
     fn issue(&mut self, place: usize, command: &CommandStep, requirement: Requirement) {
-        let same =
-            |line: &Line| line.requirement == requirement && line.priority == command.priority;
+        let same = |line: &Line| line.requirement == requirement && line.priority == command.priority;
         let line = self.lines.iter().position(same).unwrap_or_else(|| {
             self.lines.push(Line {
                 requirement: requirement.clone(),
@@ -297,27 +259,12 @@ impl Build {
         let unfinished = any(|s| !s.is_final());
         let failed = any(JobState::is_failure);
         if self.cancel.is_some() {
-            return if unfinished {
-                BuildState::Canceling
-            } else {
-                BuildState::Canceled
-            };
+            return if unfinished { BuildState::Canceling } else { BuildState::Canceled };
         }
         if unfinished {
-            let busy = any(|s| {
-                matches!(
-                    s,
-                    JobState::Scheduled
-                        | JobState::Backoff
-                        | JobState::Canceling
-                        | JobState::Limited
-                )
-            });
-            return match (
-                busy,
-                any(|s| s == JobState::Blocked),
-                self.has_hard_failure(),
-            ) {
+            let busy =
+                any(|s| matches!(s, JobState::Scheduled | JobState::Backoff | JobState::Canceling | JobState::Limited));
+            return match (busy, any(|s| s == JobState::Blocked), self.has_hard_failure()) {
                 (false, true, _) => BuildState::Blocked,
                 (_, _, true) => BuildState::Failing,
                 _ if self.started_at.is_some() => BuildState::Running,
@@ -329,14 +276,8 @@ impl Build {
         }
         let ran = (0u32..).zip(self.cells.iter()).any(|(place, c)| {
             !matches!(c.state, JobState::Skipped | JobState::Broken)
-                && graph
-                    .job(JobIndex(place))
-                    .is_some_and(|j| !matches!(j.step.kind, StepKind::Wait { .. }))
+                && graph.job(JobIndex(place)).is_some_and(|j| !matches!(j.step.kind, StepKind::Wait { .. }))
         });
-        if ran {
-            BuildState::Passed
-        } else {
-            BuildState::NotRun
-        }
+        if ran { BuildState::Passed } else { BuildState::NotRun }
     }
 }

@@ -107,20 +107,15 @@ const MASS_SILENCE: usize = 2;
 
 impl Fleet {
     fn machine(&mut self, pool: &PoolName, instance: &InstanceId, now: Timestamp) -> &mut Machine {
-        self.pools
-            .entry(pool.clone())
-            .or_default()
-            .machines
-            .entry(instance.clone())
-            .or_insert_with(|| Machine {
-                state: MachineState::Booting,
-                since: now,
-                launched_at: now,
-                launch: String::new(),
-                attempt: None,
-                seq: 0,
-                beat: None,
-            })
+        self.pools.entry(pool.clone()).or_default().machines.entry(instance.clone()).or_insert_with(|| Machine {
+            state: MachineState::Booting,
+            since: now,
+            launched_at: now,
+            launch: String::new(),
+            attempt: None,
+            seq: 0,
+            beat: None,
+        })
     }
 
     fn event(
@@ -132,10 +127,7 @@ impl Fleet {
         attempt: Option<AttemptId>,
         now: Timestamp,
     ) {
-        let known = self
-            .pools
-            .get(pool)
-            .is_some_and(|p| p.machines.contains_key(instance));
+        let known = self.pools.get(pool).is_some_and(|p| p.machines.contains_key(instance));
         // An event of a machine that was buried already makes no new one: only a machine that comes up or claims is new.
         if !known && matches!(state, MachineState::Closing | MachineState::Idle) && seq > 1 {
             return;
@@ -153,45 +145,17 @@ impl Fleet {
     /// Folds one input in.
     pub fn fold(&mut self, input: Input, policy: &Policy, now: Timestamp) {
         match input {
-            Input::Up {
-                instance,
-                pool,
-                seq,
-            } => {
+            Input::Up { instance, pool, seq } => {
                 self.event(&pool, &instance, seq, MachineState::Idle, None, now);
             }
-            Input::Claimed {
-                instance,
-                pool,
-                attempt,
-                seq,
-            } => {
-                self.pools
-                    .entry(pool.clone())
-                    .or_default()
-                    .tickets
-                    .retain(|t| t.attempt != attempt);
-                self.event(
-                    &pool,
-                    &instance,
-                    seq,
-                    MachineState::Busy,
-                    Some(attempt),
-                    now,
-                );
+            Input::Claimed { instance, pool, attempt, seq } => {
+                self.pools.entry(pool.clone()).or_default().tickets.retain(|t| t.attempt != attempt);
+                self.event(&pool, &instance, seq, MachineState::Busy, Some(attempt), now);
             }
-            Input::Freed {
-                instance,
-                pool,
-                seq,
-            } => {
+            Input::Freed { instance, pool, seq } => {
                 self.event(&pool, &instance, seq, MachineState::Idle, None, now);
             }
-            Input::Closing {
-                instance,
-                pool,
-                seq,
-            } => {
+            Input::Closing { instance, pool, seq } => {
                 self.event(&pool, &instance, seq, MachineState::Closing, None, now);
             }
             Input::Void { pool, attempt } => {
@@ -199,11 +163,7 @@ impl Fleet {
                     pool.tickets.retain(|t| t.attempt != attempt);
                 }
             }
-            Input::Launched {
-                pool,
-                token,
-                instances,
-            } => {
+            Input::Launched { pool, token, instances } => {
                 let Some(entry) = self.pools.get_mut(&pool) else {
                     return;
                 };
@@ -240,11 +200,7 @@ impl Fleet {
             Input::Seen { alive, gone, beats } => self.seen(&alive, &gone, &beats, policy, now),
             Input::Buried { instance } => {
                 for pool in self.pools.values_mut() {
-                    if pool
-                        .machines
-                        .get(&instance)
-                        .is_some_and(|m| matches!(m.state, MachineState::Lost(_)))
-                    {
+                    if pool.machines.get(&instance).is_some_and(|m| matches!(m.state, MachineState::Lost(_))) {
                         pool.machines.remove(&instance);
                     }
                 }
@@ -262,18 +218,12 @@ impl Fleet {
     ) {
         // Machines of ours that the record does not know: a launch whose answer was lost.
         for (instance, (pool, launch)) in alive {
-            if !self
-                .pools
-                .values()
-                .any(|p| p.machines.contains_key(instance))
-            {
+            if !self.pools.values().any(|p| p.machines.contains_key(instance)) {
                 self.machine(pool, instance, now).launch.clone_from(launch);
             }
         }
         // Nobody looked for a while (we were down): everybody gets the full limit again.
-        let gap = self
-            .audited_at
-            .is_none_or(|at| now.since(at) > policy.silence / 2);
+        let gap = self.audited_at.is_none_or(|at| now.since(at) > policy.silence / 2);
         self.audited_at = Some(now);
         let mut silent: Vec<(PoolName, InstanceId)> = Vec::new();
         let mut watched = 0;
@@ -305,17 +255,9 @@ impl Fleet {
                         machine.beat = Some((counter, now));
                     }
                     (None, _) => {
-                        if machine.state == MachineState::Booting
-                            && now.since(machine.launched_at) > policy.boot
-                        {
+                        if machine.state == MachineState::Booting && now.since(machine.launched_at) > policy.boot {
                             let limit = policy.boot.as_secs();
-                            lose(
-                                machine,
-                                format!(
-                                    "the machine did not come up within {limit} s of its launch"
-                                ),
-                                now,
-                            );
+                            lose(machine, format!("the machine did not come up within {limit} s of its launch"), now);
                         }
                     }
                 }
@@ -327,16 +269,8 @@ impl Fleet {
         }
         let limit = policy.silence.as_secs();
         for (pool, instance) in silent {
-            if let Some(machine) = self
-                .pools
-                .get_mut(&pool)
-                .and_then(|p| p.machines.get_mut(&instance))
-            {
-                lose(
-                    machine,
-                    format!("the machine has been silent for more than {limit} s"),
-                    now,
-                );
+            if let Some(machine) = self.pools.get_mut(&pool).and_then(|p| p.machines.get_mut(&instance)) {
+                lose(machine, format!("the machine has been silent for more than {limit} s"), now);
             }
         }
     }
@@ -351,11 +285,7 @@ impl Pool {
     /// Puts an attempt among the tickets. Giving it out twice changes nothing.
     pub(super) fn give_out(&mut self, attempt: AttemptId, now: Timestamp) {
         if !self.tickets.iter().any(|t| t.attempt == attempt) {
-            self.tickets.push(Ticket {
-                attempt,
-                at: now,
-                sent: false,
-            });
+            self.tickets.push(Ticket { attempt, at: now, sent: false });
         }
     }
 }

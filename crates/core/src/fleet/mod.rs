@@ -56,9 +56,7 @@ pub struct Policy {
 impl Policy {
     /// The pool that a requirement goes to: the first that offers everything.
     pub fn pool_for(&self, requirement: &Requirement, trust: Trust) -> Option<&PoolPolicy> {
-        self.pools
-            .iter()
-            .find(|pool| pool.trust == trust && requirement.is_met_by(&pool.tags))
+        self.pools.iter().find(|pool| pool.trust == trust && requirement.is_met_by(&pool.tags))
     }
 }
 
@@ -93,10 +91,7 @@ impl Demand {
     /// The sort key of the record within its requirement: larger priority first, then older builds.
     pub fn order_key(&self) -> String {
         let inverted = i128::from(i64::MAX) - i128::from(self.priority);
-        format!(
-            "{inverted:020}/{:015}/{}/{}",
-            self.created_at.0, self.build, self.line
-        )
+        format!("{inverted:020}/{:015}/{}/{}", self.created_at.0, self.build, self.line)
     }
 }
 
@@ -193,12 +188,10 @@ pub struct Ticket {
 impl Pool {
     /// Machines that take or will take work.
     pub fn capacity(&self) -> u32 {
-        let alive = self.machines.values().filter(|m| {
-            matches!(
-                m.state,
-                MachineState::Booting | MachineState::Idle | MachineState::Busy
-            )
-        });
+        let alive = self
+            .machines
+            .values()
+            .filter(|m| matches!(m.state, MachineState::Booting | MachineState::Idle | MachineState::Busy));
         count(alive) + self.launches.iter().map(|l| l.count).sum::<u32>()
     }
 
@@ -209,20 +202,13 @@ impl Pool {
 
     /// Machines that wait for work, or will soon.
     pub fn free(&self) -> u32 {
-        let free = self
-            .machines
-            .values()
-            .filter(|m| matches!(m.state, MachineState::Booting | MachineState::Idle));
+        let free = self.machines.values().filter(|m| matches!(m.state, MachineState::Booting | MachineState::Idle));
         count(free) + self.launches.iter().map(|l| l.count).sum::<u32>()
     }
 
     /// Machines that work.
     pub fn busy(&self) -> u32 {
-        count(
-            self.machines
-                .values()
-                .filter(|m| m.state == MachineState::Busy),
-        )
+        count(self.machines.values().filter(|m| m.state == MachineState::Busy))
     }
 }
 

@@ -28,11 +28,7 @@ pub enum Action {
 /// Attempts that may be out beyond the machines that are free, so that a machine that ends a job finds the next one
 /// without a round trip: one for each two that work, at least one, at most eight.
 fn look_ahead(busy: u32) -> u32 {
-    if busy == 0 {
-        0
-    } else {
-        busy.div_ceil(2).clamp(1, 8)
-    }
+    if busy == 0 { 0 } else { busy.div_ceil(2).clamp(1, 8) }
 }
 
 /// Decides, for every pool, what to give out and what to launch. `demand` is in dispatch order over all requirements, the
@@ -57,10 +53,7 @@ fn plan_pool(
     let out = u32::try_from(state.tickets.len()).unwrap_or(u32::MAX);
     let lines = || {
         demand.iter().enumerate().filter(|(_, d)| {
-            d.waiting() > 0
-                && policy
-                    .pool_for(&d.requirement, d.trust)
-                    .is_some_and(|p| p.name == pool.name)
+            d.waiting() > 0 && policy.pool_for(&d.requirement, d.trust).is_some_and(|p| p.name == pool.name)
         })
     };
     let waiting: u32 = lines().fold(0, |sum, (_, d)| sum.saturating_add(d.waiting()));
@@ -68,21 +61,13 @@ fn plan_pool(
     // Launch for what no free machine is there for, tickets that are out included.
     let wanted = out.saturating_add(waiting).saturating_sub(state.free());
     let room = pool.width.saturating_sub(state.existing());
-    let launch = if now >= state.launch_after {
-        wanted.min(room)
-    } else {
-        0
-    };
+    let launch = if now >= state.launch_after { wanted.min(room) } else { 0 };
     if launch > 0 {
-        actions.push(Action::Launch {
-            pool: pool.name.clone(),
-            count: launch,
-        });
+        actions.push(Action::Launch { pool: pool.name.clone(), count: launch });
     }
 
     // Give out for every machine that is free or coming, and a little ahead.
-    let places =
-        (state.free() + launch + look_ahead(state.busy())).min(pool.width.saturating_mul(2));
+    let places = (state.free() + launch + look_ahead(state.busy())).min(pool.width.saturating_mul(2));
     let mut left = places.saturating_sub(out);
     for (line, d) in lines() {
         if left == 0 {
@@ -90,33 +75,18 @@ fn plan_pool(
         }
         let count = d.waiting().min(left);
         left -= count;
-        actions.push(Action::Release {
-            line,
-            count,
-            pool: pool.name.clone(),
-        });
+        actions.push(Action::Release { line, count, pool: pool.name.clone() });
     }
 }
 
 impl Fleet {
     /// Writes down a launch before it is made.
     pub fn intend(&mut self, pool: &PoolName, token: String, count: u32, now: Timestamp) {
-        self.pools
-            .entry(pool.clone())
-            .or_default()
-            .launches
-            .push(Launch {
-                token,
-                count,
-                at: now,
-            });
+        self.pools.entry(pool.clone()).or_default().launches.push(Launch { token, count, at: now });
     }
 
     /// Writes down an attempt before its ticket is sent.
     pub fn give_out(&mut self, pool: &PoolName, attempt: AttemptId, now: Timestamp) {
-        self.pools
-            .entry(pool.clone())
-            .or_default()
-            .give_out(attempt, now);
+        self.pools.entry(pool.clone()).or_default().give_out(attempt, now);
     }
 }

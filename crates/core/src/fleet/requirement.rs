@@ -41,28 +41,14 @@ impl Requirement {
     pub fn new(agents: &[(String, String)]) -> Self {
         let mut tags: Vec<(String, String)> = agents
             .iter()
-            .map(|(tag, value)| {
-                (
-                    escape(tag),
-                    if value.is_empty() {
-                        "*".to_owned()
-                    } else {
-                        escape(value)
-                    },
-                )
-            })
+            .map(|(tag, value)| (escape(tag), if value.is_empty() { "*".to_owned() } else { escape(value) }))
             .collect();
         if !tags.iter().any(|(tag, _)| tag == "queue") {
             tags.push(("queue".to_owned(), "default".to_owned()));
         }
         tags.sort();
         tags.dedup();
-        Self(
-            tags.iter()
-                .map(|(tag, value)| format!("{tag}={value}"))
-                .collect::<Vec<_>>()
-                .join(","),
-        )
+        Self(tags.iter().map(|(tag, value)| format!("{tag}={value}")).collect::<Vec<_>>().join(","))
     }
 
     /// The text.
@@ -72,26 +58,17 @@ impl Requirement {
 
     /// Tags and values.
     pub fn tags(&self) -> impl Iterator<Item = (String, String)> {
-        self.0
-            .split(',')
-            .filter_map(|tag| tag.split_once('='))
-            .map(|(tag, value)| (unescape(tag), unescape(value)))
+        self.0.split(',').filter_map(|tag| tag.split_once('=')).map(|(tag, value)| (unescape(tag), unescape(value)))
     }
 
     /// The queue it names.
     pub fn queue(&self) -> String {
-        self.tags()
-            .find(|(tag, _)| tag == "queue")
-            .map_or_else(|| "default".to_owned(), |(_, queue)| queue)
+        self.tags().find(|(tag, _)| tag == "queue").map_or_else(|| "default".to_owned(), |(_, queue)| queue)
     }
 
     /// Whether these tags offer everything.
     pub fn is_met_by(&self, offered: &[(String, String)]) -> bool {
-        self.tags().all(|(tag, value)| {
-            offered
-                .iter()
-                .any(|(t, v)| *t == tag && (value == "*" || *v == value))
-        })
+        self.tags().all(|(tag, value)| offered.iter().any(|(t, v)| *t == tag && (value == "*" || *v == value)))
     }
 }
 
@@ -106,9 +83,7 @@ mod tests {
     use super::*;
 
     fn tags(text: &[(&str, &str)]) -> Vec<(String, String)> {
-        text.iter()
-            .map(|(t, v)| ((*t).to_owned(), (*v).to_owned()))
-            .collect()
+        text.iter().map(|(t, v)| ((*t).to_owned(), (*v).to_owned())).collect()
     }
 
     #[test]
@@ -123,11 +98,7 @@ mod tests {
             (tags(&[("gpu", "*")]), false),
             (tags(&[("queue", "big"), ("os", "linux")]), false),
         ] {
-            assert_eq!(
-                Requirement::new(&wanted).is_met_by(&pool),
-                met,
-                "{wanted:?}"
-            );
+            assert_eq!(Requirement::new(&wanted).is_met_by(&pool), met, "{wanted:?}");
         }
     }
 

@@ -32,9 +32,7 @@ struct In<T> {
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// A newer release wrote it and says that we may not read it.
-    #[error(
-        "the record needs a reader of format {needed}, and this release reads up to {FORMAT}: upgrade tidegate"
-    )]
+    #[error("the record needs a reader of format {needed}, and this release reads up to {FORMAT}: upgrade tidegate")]
     TooNew {
         /// The format that a reader must know.
         needed: u32,
@@ -49,11 +47,7 @@ pub enum ReadError {
 /// # Errors
 /// Only if the type cannot be JSON (a map whose keys are not texts): a bug in the type.
 pub fn seal<T: Serialize>(body: &T) -> Result<Vec<u8>, serde_json::Error> {
-    serde_json::to_vec(&Out {
-        written_by: FORMAT,
-        min_reader: MIN_READER,
-        body,
-    })
+    serde_json::to_vec(&Out { written_by: FORMAT, min_reader: MIN_READER, body })
 }
 
 /// Reads a record, checking its envelope first.
@@ -63,9 +57,7 @@ pub fn seal<T: Serialize>(body: &T) -> Result<Vec<u8>, serde_json::Error> {
 pub fn open<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ReadError> {
     let head: Head = serde_json::from_slice(bytes)?;
     if head.min_reader > FORMAT {
-        return Err(ReadError::TooNew {
-            needed: head.min_reader,
-        });
+        return Err(ReadError::TooNew { needed: head.min_reader });
     }
     Ok(serde_json::from_slice::<In<T>>(bytes)?.body)
 }
@@ -103,10 +95,7 @@ mod tests {
     #[test]
     fn newer_records_are_refused_not_misread() {
         let bytes = br#"{"written_by":9,"min_reader":7,"body":{"unknown":true}}"#;
-        assert!(matches!(
-            open::<u32>(bytes),
-            Err(ReadError::TooNew { needed: 7 })
-        ));
+        assert!(matches!(open::<u32>(bytes), Err(ReadError::TooNew { needed: 7 })));
         let readable = br#"{"written_by":9,"min_reader":1,"body":5,"extra":0}"#;
         assert!(matches!(open::<u32>(readable), Ok(5)));
     }
@@ -116,9 +105,6 @@ mod tests {
         let text = "a\u{ffff}é\u{1f600}\u{7f}\n";
         let ascii = to_ascii_json(&text).unwrap_or_default();
         assert!(ascii.bytes().all(|b| (0x20..0x7f).contains(&b)), "{ascii}");
-        assert_eq!(
-            serde_json::from_str::<String>(&ascii).ok().as_deref(),
-            Some(text)
-        );
+        assert_eq!(serde_json::from_str::<String>(&ascii).ok().as_deref(), Some(text));
     }
 }

@@ -315,18 +315,12 @@ pub fn log_chunk_key(attempt: &AttemptId, chunk: u32) -> String {
 
 /// Prefix of an attempt's log chunks in the blob store.
 pub fn log_prefix(attempt: &AttemptId) -> String {
-    format!(
-        "logs/{}/{:05}/{:03}/",
-        attempt.build, attempt.job.0, attempt.number
-    )
+    format!("logs/{}/{:05}/{:03}/", attempt.build, attempt.job.0, attempt.number)
 }
 
 /// Key of an artifact's content in the blob store. The name that the job gave is not part of it: keys are ours.
 pub fn artifact_key(attempt: &AttemptId, number: u32) -> String {
-    format!(
-        "artifacts/{}/{:05}/{:03}/{number:05}",
-        attempt.build, attempt.job.0, attempt.number
-    )
+    format!("artifacts/{}/{:05}/{:03}/{number:05}", attempt.build, attempt.job.0, attempt.number)
 }
 
 /// Key of a stored plan segment.
