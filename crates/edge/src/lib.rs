@@ -1,1 +1,4 @@
-//! The machine-facing HTTP routes: webhook and gate.
+#![doc = include_str!("../README.md")]
+
+pub mod serve;
+pub mod webhook;
