@@ -4,9 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use reqwest::header::{
-    ACCEPT, AUTHORIZATION, DATE, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER, USER_AGENT,
-};
+use reqwest::header::{ACCEPT, AUTHORIZATION, DATE, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER, USER_AGENT};
 use reqwest::{StatusCode, Url, redirect};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
@@ -33,9 +31,7 @@ pub struct GitHub {
 
 impl fmt::Debug for GitHub {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("GitHub")
-            .field("api_base", &self.api_base.as_str())
-            .finish_non_exhaustive()
+        f.debug_struct("GitHub").field("api_base", &self.api_base.as_str()).finish_non_exhaustive()
     }
 }
 
@@ -75,23 +71,14 @@ impl GitHub {
             let _ = named.set_password(None);
             return Err(SetUpError::Base(named.to_string()));
         }
-        let mut bearer = HeaderValue::try_from(format!("Bearer {}", token.expose_secret()))
-            .map_err(|_| SetUpError::Token)?;
+        let mut bearer =
+            HeaderValue::try_from(format!("Bearer {}", token.expose_secret())).map_err(|_| SetUpError::Token)?;
         bearer.set_sensitive(true);
         let mut headers = HeaderMap::new();
         headers.insert(AUTHORIZATION, bearer);
-        headers.insert(
-            ACCEPT,
-            HeaderValue::from_static("application/vnd.github+json"),
-        );
-        headers.insert(
-            USER_AGENT,
-            HeaderValue::from_static(concat!("tidegate/", env!("CARGO_PKG_VERSION"))),
-        );
-        headers.insert(
-            "x-github-api-version",
-            HeaderValue::from_static(API_VERSION),
-        );
+        headers.insert(ACCEPT, HeaderValue::from_static("application/vnd.github+json"));
+        headers.insert(USER_AGENT, HeaderValue::from_static(concat!("tidegate/", env!("CARGO_PKG_VERSION"))));
+        headers.insert("x-github-api-version", HeaderValue::from_static(API_VERSION));
         let client = reqwest::Client::builder()
             .default_headers(headers)
             .redirect(redirect::Policy::custom(follow_at_home))
@@ -113,19 +100,9 @@ impl GitHub {
 
 /// Moved repositories answer 307; 301 and 302 would turn a POST into a GET.
 fn follow_at_home(attempt: redirect::Attempt<'_>) -> redirect::Action {
-    let keeps_method = matches!(
-        attempt.status(),
-        StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT
-    );
-    let at_home = attempt
-        .previous()
-        .first()
-        .is_some_and(|first| first.origin() == attempt.url().origin());
-    if keeps_method && at_home && attempt.previous().len() <= 3 {
-        attempt.follow()
-    } else {
-        attempt.stop()
-    }
+    let keeps_method = matches!(attempt.status(), StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT);
+    let at_home = attempt.previous().first().is_some_and(|first| first.origin() == attempt.url().origin());
+    if keeps_method && at_home && attempt.previous().len() <= 3 { attempt.follow() } else { attempt.stop() }
 }
 
 #[derive(Serialize)]
@@ -149,12 +126,7 @@ impl Forge for GitHub {
             let why = format!("`{}` is not `owner/name`", repository.full_name);
             return Err(PortError::reject(why));
         };
-        let what = format!(
-            "status `{}` of {}@{}",
-            status.context,
-            repository.full_name,
-            commit.short()
-        );
+        let what = format!("status `{}` of {}@{}", status.context, repository.full_name, commit.short());
         let answer = self
             .client
             .post(self.url(&["repos", owner, name, "statuses", commit.as_str()]))
@@ -171,12 +143,7 @@ impl Forge for GitHub {
             })
             .send()
             .await
-            .map_err(|error| {
-                PortError::retry(format!(
-                    "{what}: GitHub was not reached: {}",
-                    causes(&error)
-                ))
-            })?;
+            .map_err(|error| PortError::retry(format!("{what}: GitHub was not reached: {}", causes(&error))))?;
         if answer.status().is_success() {
             return Ok(());
         }
@@ -196,29 +163,21 @@ fn classify(what: &str, status: StatusCode, headers: &HeaderMap, message: &str) 
     let exhausted = header(headers, "x-ratelimit-remaining") == Some("0");
     let limited = status == StatusCode::TOO_MANY_REQUESTS
         || status == StatusCode::FORBIDDEN
-            && (headers.contains_key(RETRY_AFTER)
-                || exhausted
-                || message.to_ascii_lowercase().contains("rate limit"));
+            && (headers.contains_key(RETRY_AFTER) || exhausted || message.to_ascii_lowercase().contains("rate limit"));
     match status {
-        _ if limited => PortError::Retry {
-            after: Some(asked_pause(headers, exhausted).unwrap_or(UNSTATED_PAUSE)),
-            why: said,
-        },
-        _ if status.is_server_error() || status == StatusCode::REQUEST_TIMEOUT => {
-            PortError::Retry {
-                after: asked_pause(headers, false),
-                why: said,
-            }
+        _ if limited => {
+            PortError::Retry { after: Some(asked_pause(headers, exhausted).unwrap_or(UNSTATED_PAUSE)), why: said }
         }
-        StatusCode::UNAUTHORIZED => PortError::fatal(format!(
-            "{said}: the token is wrong, revoked or expired, set a new one"
-        )),
-        StatusCode::FORBIDDEN => PortError::reject(format!(
-            "{said}: the token needs write access to commit statuses"
-        )),
-        StatusCode::NOT_FOUND => PortError::reject(format!(
-            "{said}: there is no such repository, or the token may not see it"
-        )),
+        _ if status.is_server_error() || status == StatusCode::REQUEST_TIMEOUT => {
+            PortError::Retry { after: asked_pause(headers, false), why: said }
+        }
+        StatusCode::UNAUTHORIZED => {
+            PortError::fatal(format!("{said}: the token is wrong, revoked or expired, set a new one"))
+        }
+        StatusCode::FORBIDDEN => PortError::reject(format!("{said}: the token needs write access to commit statuses")),
+        StatusCode::NOT_FOUND => {
+            PortError::reject(format!("{said}: there is no such repository, or the token may not see it"))
+        }
         _ if status.is_redirection() => PortError::reject(format!(
             "{said}: it points to `{}`, which is not followed: correct `full_name` of the repository",
             header(headers, LOCATION.as_str()).map_or_else(String::new, |to| cut(to, 200))
@@ -261,26 +220,17 @@ async fn message_of(mut answer: reqwest::Response) -> String {
             return String::new();
         }
     }
-    let Ok(ErrorBody {
-        mut message,
-        errors,
-    }) = serde_json::from_slice(&body)
-    else {
+    let Ok(ErrorBody { mut message, errors }) = serde_json::from_slice(&body) else {
         return String::new();
     };
     for error in errors {
-        let words = error
-            .as_str()
-            .or_else(|| error.get("message").and_then(|text| text.as_str()));
+        let words = error.as_str().or_else(|| error.get("message").and_then(|text| text.as_str()));
         match words {
             Some(words) => message += &format!("; {words}"),
             None => message += &format!("; {error}"),
         }
     }
-    let line: String = message
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect();
+    let line: String = message.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     cut(&line, 300)
 }
 

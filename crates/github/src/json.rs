@@ -120,9 +120,7 @@ pub(crate) fn text(raw: &str) -> Option<Cow<'_, str>> {
     if kind(raw) != Kind::Text {
         return None;
     }
-    serde_json::Deserializer::from_str(raw)
-        .deserialize_bytes(Lossy)
-        .ok()
+    serde_json::Deserializer::from_str(raw).deserialize_bytes(Lossy).ok()
 }
 
 struct Lossy;
@@ -179,14 +177,8 @@ mod tests {
 
     #[test]
     fn members_are_found_in_any_order_and_the_last_of_two_counts() {
-        let found = members(
-            r#" {"b":[1,{"a":2}],"a":1,"\u0061":"x","c":{"a":9}} "#,
-            ["a", "b", "z"],
-        );
-        assert_eq!(
-            found.unwrap().unwrap(),
-            [Some("\"x\""), Some("[1,{\"a\":2}]"), None]
-        );
+        let found = members(r#" {"b":[1,{"a":2}],"a":1,"\u0061":"x","c":{"a":9}} "#, ["a", "b", "z"]);
+        assert_eq!(found.unwrap().unwrap(), [Some("\"x\""), Some("[1,{\"a\":2}]"), None]);
     }
 
     #[test]
@@ -231,15 +223,8 @@ mod tests {
     #[test]
     fn deep_nesting_neither_fails_nor_overflows_the_stack() {
         let depth = 1_000_000;
-        let deep = format!(
-            "{{\"x\":{}{},\"a\":1}}",
-            "[".repeat(depth),
-            "]".repeat(depth)
-        );
+        let deep = format!("{{\"x\":{}{},\"a\":1}}", "[".repeat(depth), "]".repeat(depth));
         assert_eq!(members(&deep, ["a"]).unwrap().unwrap(), [Some("1")]);
-        assert_eq!(
-            members(&deep, ["x"]).unwrap().unwrap()[0].map(str::len),
-            Some(2 * depth)
-        );
+        assert_eq!(members(&deep, ["x"]).unwrap().unwrap()[0].map(str::len), Some(2 * depth));
     }
 }

@@ -10,9 +10,8 @@ use tidegate_core::event::GitRef;
 use tidegate_core::ids::{CommitSha, RepositoryId, RepositoryName};
 use tidegate_core::time::Timestamp;
 
-static TEMPLATE: LazyLock<Value> = LazyLock::new(|| {
-    serde_json::from_str(include_str!("../../../events/push.json")).unwrap_or_default()
-});
+static TEMPLATE: LazyLock<Value> =
+    LazyLock::new(|| serde_json::from_str(include_str!("../../../events/push.json")).unwrap_or_default());
 
 /// The repository's name in the template.
 const TEMPLATE_NAME: &str = "tidegate-demo/hello";
@@ -137,9 +136,7 @@ fn rename(payload: &mut Value, full_name: &str) {
                 }
             }
             Value::Array(items) => items.iter_mut().for_each(|item| texts(item, full_name)),
-            Value::Object(members) => members
-                .values_mut()
-                .for_each(|value| texts(value, full_name)),
+            Value::Object(members) => members.values_mut().for_each(|value| texts(value, full_name)),
             Value::Null | Value::Bool(_) | Value::Number(_) => {}
         }
     }
@@ -198,9 +195,7 @@ mod tests {
         let body = push(facts).to_string();
         let delivery = DeliveryId::new("d").unwrap();
         let event = parse("push", delivery, body.as_bytes(), facts.at).unwrap();
-        let EventKind::Push(push) = event.kind else {
-            panic!("{event:?}")
-        };
+        let EventKind::Push(push) = event.kind else { panic!("{event:?}") };
         *push
     }
 
@@ -211,10 +206,7 @@ mod tests {
         assert_eq!(push.repository.full_name.as_str(), "mine/own");
         assert_eq!(push.repository.default_branch, "trunk");
         assert_eq!(push.git_ref, GitRef::Branch("topic".into()));
-        assert_eq!(
-            (push.created, push.deleted, push.forced),
-            (false, false, false)
-        );
+        assert_eq!((push.created, push.deleted, push.forced), (false, false, false));
         let head = push.head.unwrap();
         assert_eq!(head.id, push.after);
         assert_eq!(head.skip.as_deref(), Some("[no ci]"));
@@ -232,11 +224,7 @@ mod tests {
         });
         assert!(created.created);
         assert_eq!(created.head.unwrap().message, "old");
-        let deleted = parsed(&PushFacts {
-            after: zero,
-            commits: vec![],
-            ..facts()
-        });
+        let deleted = parsed(&PushFacts { after: zero, commits: vec![], ..facts() });
         assert!(deleted.deleted && deleted.head.is_none());
     }
 

@@ -18,9 +18,7 @@ struct Seen {
 }
 
 /// A server that records requests and gives the same answer to each; `answer` gets the path.
-async fn server(
-    answer: impl Fn(&str) -> Response + Clone + Send + Sync + 'static,
-) -> (String, Arc<Mutex<Vec<Seen>>>) {
+async fn server(answer: impl Fn(&str) -> Response + Clone + Send + Sync + 'static) -> (String, Arc<Mutex<Vec<Seen>>>) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
     let seen = Arc::new(Mutex::new(Vec::new()));
@@ -62,17 +60,10 @@ async fn set(base: &str, description: &str) -> Result<(), PortError> {
 #[tokio::test]
 async fn a_status_is_posted_as_github_wants_it() {
     let (base, seen) = server(|_| StatusCode::CREATED.into_response()).await;
-    set(&format!("{base}/api/v3/"), &"é".repeat(200))
-        .await
-        .unwrap();
+    set(&format!("{base}/api/v3/"), &"é".repeat(200)).await.unwrap();
     let seen = seen.lock().unwrap();
-    let [request] = seen.as_slice() else {
-        panic!("{seen:?}")
-    };
-    assert_eq!(
-        request.line,
-        format!("POST /api/v3/repos/octo/hello/statuses/{}", "a".repeat(40))
-    );
+    let [request] = seen.as_slice() else { panic!("{seen:?}") };
+    assert_eq!(request.line, format!("POST /api/v3/repos/octo/hello/statuses/{}", "a".repeat(40)));
     let header = |name: &str| request.headers[name].to_str().unwrap().to_owned();
     assert_eq!(header("authorization"), "Bearer ghs_token");
     assert_eq!(header("accept"), "application/vnd.github+json");
@@ -93,10 +84,7 @@ async fn a_status_is_posted_as_github_wants_it() {
 async fn error_of(status: u16, headers: &[(&str, &str)], body: &str) -> PortError {
     let mut map = HeaderMap::new();
     for (name, value) in headers {
-        map.insert(
-            axum::http::HeaderName::from_bytes(name.as_bytes()).unwrap(),
-            value.parse().unwrap(),
-        );
+        map.insert(axum::http::HeaderName::from_bytes(name.as_bytes()).unwrap(), value.parse().unwrap());
     }
     let (status, body) = (StatusCode::from_u16(status).unwrap(), body.to_owned());
     let (base, _) = server(move |_| (status, map.clone(), body.clone()).into_response()).await;
@@ -118,10 +106,7 @@ async fn refusals_are_classified_and_say_what_to_do() {
 
     let mut refusals = Vec::new();
     for (status, body) in [
-        (
-            403,
-            r#"{"message":"Resource not accessible by integration"}"#,
-        ),
+        (403, r#"{"message":"Resource not accessible by integration"}"#),
         (404, r#"{"message":"Not Found"}"#),
         (
             422,
@@ -150,12 +135,7 @@ async fn limits_are_waited_out_as_github_asks() {
     let used_up = ("x-ratelimit-remaining", "0");
     for (status, headers, body, seconds) in [
         (429, vec![("retry-after", "17")], "", 17),
-        (
-            403,
-            vec![("retry-after", "17"), used_up, reset, date],
-            "",
-            17,
-        ),
+        (403, vec![("retry-after", "17"), used_up, reset, date], "", 17),
         (403, vec![used_up, reset, date], "", 91),
         (429, vec![used_up, reset, date], "", 91),
         (429, vec![], "", 60),
@@ -212,11 +192,7 @@ async fn redirects_are_followed_at_home_and_nowhere_else() {
 
 #[test]
 fn what_cannot_work_is_refused_at_once() {
-    let refused = |base: &str, token: &str| {
-        GitHub::new(base.parse().unwrap(), &token.into())
-            .unwrap_err()
-            .to_string()
-    };
+    let refused = |base: &str, token: &str| GitHub::new(base.parse().unwrap(), &token.into()).unwrap_err().to_string();
     insta::assert_snapshot!(refused("https://u:secret@api.example.com/", "t"), @"`https://api.example.com/` is no address of an API: it must start with `https://` or `http://`, and hold no user, password, query or fragment");
     insta::assert_snapshot!(refused("https://api.example.com/", "t\n"), @"the GitHub token has characters that cannot be sent (a line end, perhaps)");
     refused("file:///x", "t");

@@ -41,12 +41,7 @@ fn the_first_thing_wrong_decides() {
     let mut headers = Headers::default();
     let mut answers = Vec::new();
     let mut answer = |headers: Headers<'_>, limit| {
-        let Decision {
-            status,
-            body: answer,
-            code,
-            event,
-        } = decide(headers, body, limit, &secrets(), NOW);
+        let Decision { status, body: answer, code, event } = decide(headers, body, limit, &secrets(), NOW);
         assert!(event.is_none());
         answers.push(format!("{status} {code} {answer}").trim_end().to_owned());
     };
@@ -98,11 +93,7 @@ fn everything_else_that_is_signed_is_accepted() {
     ] {
         let decision = signed(event, body.as_bytes());
         assert_eq!((decision.status, decision.code), (202, "ignored"), "{body}");
-        assert!(
-            decision
-                .body
-                .starts_with(&format!(r#"{{"delivery":"{GUID}","ignored":"#))
-        );
+        assert!(decision.body.starts_with(&format!(r#"{{"delivery":"{GUID}","ignored":"#)));
         answers.push(format!("{event:?} {body}: {}", ignored(&decision)));
     }
     insta::assert_snapshot!(answers.join("\n"), @r#"
@@ -138,17 +129,12 @@ fn a_delivery_without_an_id_is_named_by_its_body() {
     answers.dedup();
     assert_eq!(answers.len(), 1, "the same body is the same delivery");
     assert!(answers[0].1.as_str().starts_with("body-"));
-    assert!(
-        answers[0].0.contains("the id is made of the body"),
-        "{}",
-        answers[0].0
-    );
+    assert!(answers[0].0.contains("the id is made of the body"), "{}", answers[0].0);
 }
 
 /// A push with one member replaced by other JSON, or taken away.
 fn push_with(path: &[&str], value: Option<&str>) -> String {
-    let mut payload: serde_json::Value =
-        serde_json::from_slice(include_bytes!("../../../events/push.json")).unwrap();
+    let mut payload: serde_json::Value = serde_json::from_slice(include_bytes!("../../../events/push.json")).unwrap();
     let (last, parents) = path.split_last().unwrap();
     let mut object = &mut payload;
     for parent in parents {
@@ -160,9 +146,7 @@ fn push_with(path: &[&str], value: Option<&str>) -> String {
             object.as_object_mut().unwrap().shift_remove(*last);
         }
     }
-    payload
-        .to_string()
-        .replace("\"<replaced>\"", value.unwrap_or_default())
+    payload.to_string().replace("\"<replaced>\"", value.unwrap_or_default())
 }
 
 #[test]
@@ -237,10 +221,7 @@ fn what_a_push_can_do_without_is_left_out() {
     ] {
         let decision = signed("push", push_with(path, value).as_bytes());
         let event = decision.event.unwrap();
-        assert!(
-            matches!(event.kind, EventKind::Push(_)),
-            "{path:?} {value:?} {event:?}"
-        );
+        assert!(matches!(event.kind, EventKind::Push(_)), "{path:?} {value:?} {event:?}");
     }
 }
 
@@ -269,29 +250,16 @@ fn long_ids_of_sha_256_repositories_are_ids() {
 
 #[test]
 fn of_two_members_the_last_counts() {
-    let body = push_with(
-        &["ref"],
-        Some("\"refs/heads/first\", \"ref\": \"refs/heads/last\""),
-    );
+    let body = push_with(&["ref"], Some("\"refs/heads/first\", \"ref\": \"refs/heads/last\""));
     assert_eq!(pushed(&body).git_ref.name(), "last");
 }
 
 #[test]
 fn the_event_is_small_ascii_whatever_people_write() {
-    for text in [
-        "\\u0001",
-        "\\uffff",
-        "\\ud800",
-        "\u{ffff}",
-        "\u{1f600}",
-        "\u{7f}",
-    ] {
+    for text in ["\\u0001", "\\uffff", "\\ud800", "\u{ffff}", "\u{1f600}", "\u{7f}"] {
         let long = format!("\"{}\"", text.repeat(200_000));
         let mut body = push_with(&["head_commit", "message"], Some(&long));
-        for (member, quoted) in [
-            ("\"name\":\"Mira Lund\"", "name"),
-            ("\"name\":\"mira-lund\"", "name"),
-        ] {
+        for (member, quoted) in [("\"name\":\"Mira Lund\"", "name"), ("\"name\":\"mira-lund\"", "name")] {
             body = body.replace(member, &format!("\"{quoted}\":{long}"));
         }
         let push = pushed(&body);
@@ -308,9 +276,7 @@ fn the_event_is_small_ascii_whatever_people_write() {
 #[test]
 fn a_token_beyond_what_the_event_keeps_still_skips() {
     let message = format!("\"{}[skip ci]\"", "a ".repeat(5_000));
-    let head = pushed(&push_with(&["head_commit", "message"], Some(&message)))
-        .head
-        .unwrap();
+    let head = pushed(&push_with(&["head_commit", "message"], Some(&message))).head.unwrap();
     assert_eq!(head.skip.as_deref(), Some("[skip ci]"));
     assert!(!head.message.contains("[skip ci]"));
 }

@@ -27,14 +27,8 @@ fn every_payload_is_understood() {
     let mut events = BTreeMap::new();
     for file in files {
         let name = file.file_name().unwrap().to_str().unwrap().to_owned();
-        assert!(
-            readme.contains(&format!("`{name}`")),
-            "README.md lacks {name}"
-        );
-        let event = read(
-            name.split('.').next().unwrap(),
-            &std::fs::read(&file).unwrap(),
-        );
+        assert!(readme.contains(&format!("`{name}`")), "README.md lacks {name}");
+        let event = read(name.split('.').next().unwrap(), &std::fs::read(&file).unwrap());
         events.insert(name, event.kind);
     }
     insta::assert_json_snapshot!(events, @r#"
@@ -259,8 +253,7 @@ fn published_examples_are_all_understood() {
         return;
     };
     let index = Path::new(&directory).join("api.github.com/index.json");
-    let events: Vec<serde_json::Value> =
-        serde_json::from_slice(&std::fs::read(&index).unwrap()).unwrap();
+    let events: Vec<serde_json::Value> = serde_json::from_slice(&std::fs::read(&index).unwrap()).unwrap();
     let mut counts = BTreeMap::<&str, usize>::new();
     for event in &events {
         let name = event["name"].as_str().unwrap();
@@ -292,10 +285,7 @@ fn published_examples_are_all_understood() {
             *counts.entry(kind).or_default() += 1;
         }
     }
-    #[expect(
-        clippy::print_stderr,
-        reason = "the number of examples is what one wants to know"
-    )]
+    #[expect(clippy::print_stderr, reason = "the number of examples is what one wants to know")]
     {
         eprintln!("published examples: {counts:?}");
     }

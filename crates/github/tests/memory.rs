@@ -14,10 +14,7 @@ struct Counting;
 static HELD: AtomicUsize = AtomicUsize::new(0);
 static PEAK: AtomicUsize = AtomicUsize::new(0);
 
-#[expect(
-    unsafe_code,
-    reason = "only an allocator sees what is allocated; both calls are passed on unchanged"
-)]
+#[expect(unsafe_code, reason = "only an allocator sees what is allocated; both calls are passed on unchanged")]
 // SAFETY: every call goes to the system's allocator with the arguments that came.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
@@ -40,11 +37,8 @@ static ALLOCATOR: Counting = Counting;
 #[test]
 fn the_largest_push_is_reduced_in_little_memory() {
     // 2,048 commits with lists of files, 25 MiB in all.
-    let paths: Vec<String> = (0..250)
-        .map(|n| format!("src/deeply/nested/module_{n}/é_file.rs"))
-        .collect();
-    let mut payload: serde_json::Value =
-        serde_json::from_slice(include_bytes!("../../../events/push.json")).unwrap();
+    let paths: Vec<String> = (0..250).map(|n| format!("src/deeply/nested/module_{n}/é_file.rs")).collect();
+    let mut payload: serde_json::Value = serde_json::from_slice(include_bytes!("../../../events/push.json")).unwrap();
     let mut commit = payload["commits"][0].clone();
     commit["modified"] = paths.into();
     payload["commits"] = vec![commit; 2_048].into();
@@ -63,13 +57,7 @@ fn the_largest_push_is_reduced_in_little_memory() {
     };
     let before = HELD.load(Relaxed);
     PEAK.store(before, Relaxed);
-    let decision = decide(
-        headers,
-        body.as_bytes(),
-        LOCAL_LIMIT,
-        &secrets,
-        Timestamp(1),
-    );
+    let decision = decide(headers, body.as_bytes(), LOCAL_LIMIT, &secrets, Timestamp(1));
     let peak = PEAK.load(Relaxed) - before;
 
     let event = decision.event.unwrap();

@@ -52,9 +52,7 @@ fn replace(tree: &mut serde_json::Value, index: &mut usize, value: &serde_json::
     *index -= 1;
     match tree {
         serde_json::Value::Array(items) => items.iter_mut().any(|item| replace(item, index, value)),
-        serde_json::Value::Object(members) => {
-            members.values_mut().any(|item| replace(item, index, value))
-        }
+        serde_json::Value::Object(members) => members.values_mut().any(|item| replace(item, index, value)),
         _ => false,
     }
 }

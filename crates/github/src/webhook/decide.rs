@@ -58,13 +58,7 @@ struct Refused<'a> {
 ///
 /// A signed delivery whose `X-GitHub-Delivery` is missing or no identifier gets an id made of its body, `body-` and 32 hex digits of its
 /// SHA-256: the same body is then the same delivery, and the answer says so.
-pub fn decide(
-    headers: Headers<'_>,
-    body: &[u8],
-    limit: usize,
-    secrets: &Secrets,
-    now: Timestamp,
-) -> Decision {
+pub fn decide(headers: Headers<'_>, body: &[u8], limit: usize, secrets: &Secrets, now: Timestamp) -> Decision {
     if body.len() > limit {
         return Decision::too_large(limit);
     }
@@ -79,13 +73,10 @@ pub fn decide(
         );
     }
     let given = headers.delivery.and_then(|id| DeliveryId::new(id).ok());
-    let note = given
-        .is_none()
-        .then_some("no valid `X-GitHub-Delivery` header: the id is made of the body");
+    let note = given.is_none().then_some("no valid `X-GitHub-Delivery` header: the id is made of the body");
     let delivery = match given {
         Some(id) => id,
-        None => match DeliveryId::new(format!("body-{}", &hex::encode(Sha256::digest(body))[..32]))
-        {
+        None => match DeliveryId::new(format!("body-{}", &hex::encode(Sha256::digest(body))[..32])) {
             Ok(id) => id,
             Err(error) => return refuse(500, "bug", &error.to_string()),
         },
@@ -100,16 +91,8 @@ pub fn decide(
     };
     Decision {
         status: 202,
-        body: json(&Accepted {
-            delivery: &event.delivery,
-            ignored,
-            note,
-        }),
-        code: if ignored.is_some() {
-            "ignored"
-        } else {
-            "accepted"
-        },
+        body: json(&Accepted { delivery: &event.delivery, ignored, note }),
+        code: if ignored.is_some() { "ignored" } else { "accepted" },
         event: Some(event),
     }
 }
@@ -123,22 +106,12 @@ impl Decision {
 
     /// The answer to a delivery that is not signed: nothing to learn from it.
     fn unverified(why: Unverified) -> Self {
-        Self {
-            status: 401,
-            body: String::new(),
-            code: why.code(),
-            event: None,
-        }
+        Self { status: 401, body: String::new(), code: why.code(), event: None }
     }
 }
 
 fn refuse(status: u16, code: &'static str, error: &str) -> Decision {
-    Decision {
-        status,
-        body: json(&Refused { error }),
-        code,
-        event: None,
-    }
+    Decision { status, body: json(&Refused { error }), code, event: None }
 }
 
 fn json<T: Serialize>(body: &T) -> String {
@@ -148,8 +121,5 @@ fn json<T: Serialize>(body: &T) -> String {
 
 /// `application/json` with any parameters.
 fn is_json(content_type: &str) -> bool {
-    content_type
-        .split(';')
-        .next()
-        .is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/json"))
+    content_type.split(';').next().is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/json"))
 }

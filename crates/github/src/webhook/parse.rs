@@ -1,9 +1,7 @@
 //! From a payload to our own event. Every member is optional until it is needed, and nothing is refused that is JSON: GitHub adds
 //! events and members, and leaves out or nulls others (`spec/github.md` 6.2).
 
-use tidegate_core::event::{
-    Event, EventKind, GitRef, HeadCommit, MESSAGE_LIMIT, Push, Repository, truncate,
-};
+use tidegate_core::event::{Event, EventKind, GitRef, HeadCommit, MESSAGE_LIMIT, Push, Repository, truncate};
 use tidegate_core::ids::{CommitSha, DeliveryId, RepositoryId, RepositoryName};
 use tidegate_core::time::Timestamp;
 
@@ -33,12 +31,7 @@ pub enum NotJson {
 ///
 /// # Errors
 /// Only when the body is not JSON.
-pub fn parse(
-    event_name: &str,
-    delivery: DeliveryId,
-    body: &[u8],
-    now: Timestamp,
-) -> Result<Event, NotJson> {
+pub fn parse(event_name: &str, delivery: DeliveryId, body: &[u8], now: Timestamp) -> Result<Event, NotJson> {
     let json = std::str::from_utf8(body)?;
     let kind = match event_name {
         "push" => push(json)?,
@@ -100,34 +93,19 @@ fn push(json: &str) -> Understood {
 }
 
 fn push_of(
-    [
-        git_ref,
-        before,
-        after,
-        created,
-        deleted,
-        forced,
-        head,
-        repository,
-        pusher,
-        sender,
-        installation,
-    ]: [Option<&str>; 11],
+    [git_ref, before, after, created, deleted, forced, head, repository, pusher, sender, installation]: [Option<&str>;
+        11],
 ) -> Result<Push, String> {
     let repository = repository_of(repository)?;
     let full_ref = required_text("ref", git_ref)?;
-    let git_ref = GitRef::parse(&full_ref)
-        .ok_or_else(|| format!("`ref` is `{}`, no branch and no tag", shown(&full_ref)))?;
+    let git_ref =
+        GitRef::parse(&full_ref).ok_or_else(|| format!("`ref` is `{}`, no branch and no tag", shown(&full_ref)))?;
     let before = commit("before", before)?;
     let after = commit("after", after)?;
     let flag = |raw: Option<&str>| raw.and_then(boolean).unwrap_or(false);
     let created = flag(created) || before.is_zero();
     let deleted = flag(deleted) || after.is_zero();
-    let head = if deleted {
-        None
-    } else {
-        head.and_then(head_of)
-    };
+    let head = if deleted { None } else { head.and_then(head_of) };
     Ok(Push {
         repository,
         git_ref,
@@ -153,20 +131,10 @@ fn repository_of(raw: Option<&str>) -> Result<Repository, String> {
     };
     let name = required_text("repository.full_name", full_name)?;
     Ok(Repository {
-        id: id
-            .and_then(number)
-            .map(RepositoryId)
-            .ok_or_else(|| wrong("repository.id", id, "a whole number"))?,
-        full_name: RepositoryName::new(name.as_ref()).map_err(|_| {
-            format!(
-                "`repository.full_name` is `{}`, not `owner/name`",
-                shown(&name)
-            )
-        })?,
-        default_branch: default_branch
-            .and_then(text)
-            .map(|branch| truncate(&branch, BRANCH_LIMIT))
-            .unwrap_or_default(),
+        id: id.and_then(number).map(RepositoryId).ok_or_else(|| wrong("repository.id", id, "a whole number"))?,
+        full_name: RepositoryName::new(name.as_ref())
+            .map_err(|_| format!("`repository.full_name` is `{}`, not `owner/name`", shown(&name)))?,
+        default_branch: default_branch.and_then(text).map(|branch| truncate(&branch, BRANCH_LIMIT)).unwrap_or_default(),
     })
 }
 
@@ -194,17 +162,13 @@ fn inner_id(raw: &str) -> Option<u64> {
     number(id?)
 }
 
-fn required_text<'a>(
-    name: &str,
-    raw: Option<&'a str>,
-) -> Result<std::borrow::Cow<'a, str>, String> {
+fn required_text<'a>(name: &str, raw: Option<&'a str>) -> Result<std::borrow::Cow<'a, str>, String> {
     raw.and_then(text).ok_or_else(|| wrong(name, raw, "a text"))
 }
 
 fn commit(name: &str, raw: Option<&str>) -> Result<CommitSha, String> {
     let value = required_text(name, raw)?;
-    CommitSha::new(value.as_ref())
-        .map_err(|_| format!("`{name}` is `{}`, not a commit id", shown(&value)))
+    CommitSha::new(value.as_ref()).map_err(|_| format!("`{name}` is `{}`, not a commit id", shown(&value)))
 }
 
 fn no_object() -> String {
@@ -220,11 +184,7 @@ fn wrong(name: &str, raw: Option<&str>, expected: &str) -> String {
 
 /// A text of a stranger for a log line: short, on one line, and without control characters.
 fn shown(value: &str) -> String {
-    let mut shown: String = value
-        .chars()
-        .take(80)
-        .flat_map(char::escape_debug)
-        .collect();
+    let mut shown: String = value.chars().take(80).flat_map(char::escape_debug).collect();
     if value.chars().nth(80).is_some() {
         shown.push('…');
     }

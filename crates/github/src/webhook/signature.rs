@@ -52,10 +52,7 @@ impl Secrets {
         if current.expose_secret().is_empty() {
             return Err(EmptySecret { which: "current" });
         }
-        if previous
-            .as_ref()
-            .is_some_and(|s| s.expose_secret().is_empty())
-        {
+        if previous.as_ref().is_some_and(|s| s.expose_secret().is_empty()) {
             return Err(EmptySecret { which: "previous" });
         }
         Ok(Self { current, previous })
@@ -67,15 +64,10 @@ impl Secrets {
     /// # Errors
     /// See [`Unverified`].
     pub fn verify(&self, body: &[u8], header: Option<&str>) -> Result<(), Unverified> {
-        let digits = header
-            .ok_or(Unverified::Missing)?
-            .strip_prefix("sha256=")
-            .ok_or(Unverified::Malformed)?;
+        let digits = header.ok_or(Unverified::Missing)?.strip_prefix("sha256=").ok_or(Unverified::Malformed)?;
         let mut signature = [0u8; 32];
         hex::decode_to_slice(digits, &mut signature).map_err(|_| Unverified::Malformed)?;
-        let matches = |secret: &SecretString| {
-            mac(secret, body).is_some_and(|mac| mac.verify_slice(&signature).is_ok())
-        };
+        let matches = |secret: &SecretString| mac(secret, body).is_some_and(|mac| mac.verify_slice(&signature).is_ok());
         if matches(&self.current) || self.previous.as_ref().is_some_and(matches) {
             Ok(())
         } else {
@@ -118,20 +110,13 @@ mod tests {
     fn the_documented_example_verifies_and_is_what_we_sign() {
         let header = format!("sha256={DIGITS}");
         assert_eq!(sign(&SECRET.into(), BODY), header);
-        for ours in [
-            secrets(SECRET, None),
-            secrets("new", Some(SECRET)),
-            secrets(SECRET, Some("old")),
-        ] {
+        for ours in [secrets(SECRET, None), secrets("new", Some(SECRET)), secrets(SECRET, Some("old"))] {
             assert_eq!(ours.verify(BODY, Some(&header)), Ok(()));
             let upper = format!("sha256={}", DIGITS.to_uppercase());
             assert_eq!(ours.verify(BODY, Some(&upper)), Ok(()));
         }
         let strangers = secrets("another", Some("older"));
-        assert_eq!(
-            strangers.verify(BODY, Some(&header)),
-            Err(Unverified::Mismatch)
-        );
+        assert_eq!(strangers.verify(BODY, Some(&header)), Err(Unverified::Mismatch));
     }
 
     #[test]
@@ -153,11 +138,7 @@ mod tests {
             format!("sha256={}g", &DIGITS[..63]),
             format!("sha256={}é", &DIGITS[..62]),
         ] {
-            assert_eq!(
-                ours.verify(BODY, Some(&header)),
-                Err(Unverified::Malformed),
-                "{header}"
-            );
+            assert_eq!(ours.verify(BODY, Some(&header)), Err(Unverified::Malformed), "{header}");
         }
     }
 

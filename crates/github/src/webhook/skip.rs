@@ -6,21 +6,12 @@
 /// trailers. GitHub's documentation wants two empty lines before it, but `git commit` leaves one of several empty lines, so one is
 /// enough here: otherwise a message typed as documented would not skip.
 pub fn skip_token(message: &str) -> Option<&'static str> {
-    const TOKENS: [&str; 7] = [
-        "[skip ci]",
-        "[ci skip]",
-        "[no ci]",
-        "[skip actions]",
-        "[actions skip]",
-        "[ci-skip]",
-        "[skip-ci]",
-    ];
+    const TOKENS: [&str; 7] =
+        ["[skip ci]", "[ci skip]", "[no ci]", "[skip actions]", "[actions skip]", "[ci-skip]", "[skip-ci]"];
     let bytes = message.as_bytes();
     for (at, _) in message.match_indices('[') {
         let found = TOKENS.into_iter().find(|token| {
-            bytes
-                .get(at..at + token.len())
-                .is_some_and(|part| part.eq_ignore_ascii_case(token.as_bytes()))
+            bytes.get(at..at + token.len()).is_some_and(|part| part.eq_ignore_ascii_case(token.as_bytes()))
         });
         if found.is_some() {
             return found;
@@ -31,12 +22,9 @@ pub fn skip_token(message: &str) -> Option<&'static str> {
 
 fn has_skip_trailer(message: &str) -> bool {
     let mut lines = message.trim().lines().rev();
-    let skips = lines
-        .next()
-        .and_then(|line| line.split_once(':'))
-        .is_some_and(|(key, value)| {
-            key.eq_ignore_ascii_case("skip-checks") && value.trim().eq_ignore_ascii_case("true")
-        });
+    let skips = lines.next().and_then(|line| line.split_once(':')).is_some_and(|(key, value)| {
+        key.eq_ignore_ascii_case("skip-checks") && value.trim().eq_ignore_ascii_case("true")
+    });
     if !skips {
         return false;
     }
@@ -45,9 +33,9 @@ fn has_skip_trailer(message: &str) -> bool {
             return true;
         }
         let continues = line.starts_with([' ', '\t']);
-        let is_trailer = line.split_once(':').is_some_and(|(key, _)| {
-            !key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
-        });
+        let is_trailer = line
+            .split_once(':')
+            .is_some_and(|(key, _)| !key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-'));
         if !continues && !is_trailer {
             return false;
         }
@@ -107,11 +95,7 @@ mod tests {
             "subject\r\n\r\n\r\nskip-checks: true\r\n",
             "subject\n\nbody\n\n\nReviewed-by: B <b@example.com>\n  and C\nSkip-Checks: True",
         ] {
-            assert_eq!(
-                skip_token(message),
-                Some("skip-checks: true"),
-                "{message:?}"
-            );
+            assert_eq!(skip_token(message), Some("skip-checks: true"), "{message:?}");
         }
     }
 }
