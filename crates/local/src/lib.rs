@@ -1,1 +1,12 @@
-//! Embedded adapters: SQLite store and queues, directory blobs, child-process fleet.
+#![doc = include_str!("../README.md")]
+
+mod blobs;
+mod clock;
+mod files;
+mod sqlite;
+mod state_dir;
+
+pub use blobs::{DirBlobs, blob_routes};
+pub use clock::{SystemClock, SystemIds};
+pub use sqlite::{Database, QueueSettings, SqliteQueue, SqliteStore};
+pub use state_dir::{StateDir, StateError};

@@ -1,0 +1,49 @@
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use async_trait::async_trait;
+use tidegate_core::time::Timestamp;
+use tidegate_engine::ports::{Clock, Ids};
+
+/// The wall clock and timers of this machine.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemClock;
+
+#[async_trait]
+impl Clock for SystemClock {
+    fn now(&self) -> Timestamp {
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Timestamp(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    async fn sleep(&self, span: Duration) {
+        tokio::time::sleep(span).await;
+    }
+}
+
+/// Randomness of the operating system, by way of a generator that it seeds.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemIds;
+
+impl Ids for SystemIds {
+    fn random(&self) -> u128 {
+        rand::random()
+    }
+}
+
+/// A clock that starts at the wall clock's time and never jumps afterwards: spans that were promised (a visibility
+/// timeout, a delay) keep their length when somebody sets the time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SteadyClock {
+    wall: Timestamp,
+    since: std::time::Instant,
+}
+
+impl SteadyClock {
+    pub(crate) fn start() -> Self {
+        Self { wall: SystemClock.now(), since: std::time::Instant::now() }
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.wall + self.since.elapsed()
+    }
+}
