@@ -1,5 +1,24 @@
 #![doc = include_str!("../README.md")]
 
+pub mod api;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+pub mod gate;
 pub mod ports;
+pub mod resident;
+
+mod actors;
+mod engine;
+mod environment;
+mod error;
+mod expand;
+mod ingest;
+mod keys;
+mod list;
+mod sweep;
+
+pub use actors::{Actor, DOORBELL, ReportRecord, UnknownActor};
+pub use engine::{Engine, PipelineSettings, Ports, Settings};
+pub use error::Error;
+pub use ingest::{DeliveryRecord, INGEST};
+pub use list::ListEntry;

@@ -52,21 +52,11 @@ pub trait Blobs: fmt::Debug + Send + Sync {
     async fn get(&self, key: &str, range: Option<Range<u64>>) -> Result<Option<Bytes>, PortError>;
 
     /// Blobs whose key begins with `prefix`, in the order of keys, after `after` (exclusive), at most `limit` (1 to 1,000).
-    async fn list(
-        &self,
-        prefix: &str,
-        after: Option<&str>,
-        limit: usize,
-    ) -> Result<Vec<BlobMeta>, PortError>;
+    async fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<BlobMeta>, PortError>;
 
     /// Removes a blob; removing what is not there succeeds.
     async fn delete(&self, key: &str) -> Result<(), PortError>;
 
     /// A URL for one method on one key, valid for `lifetime` (at most 15 minutes).
-    async fn presign(
-        &self,
-        method: Method,
-        key: &str,
-        lifetime: Duration,
-    ) -> Result<Presigned, PortError>;
+    async fn presign(&self, method: Method, key: &str, lifetime: Duration) -> Result<Presigned, PortError>;
 }

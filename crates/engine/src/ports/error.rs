@@ -31,10 +31,7 @@ pub enum PortError {
 impl PortError {
     /// A [`PortError::Retry`] without a wished pause.
     pub fn retry(why: impl Into<String>) -> Self {
-        PortError::Retry {
-            after: None,
-            why: why.into(),
-        }
+        PortError::Retry { after: None, why: why.into() }
     }
 
     /// A [`PortError::Reject`].

@@ -44,11 +44,7 @@ pub trait Repositories: fmt::Debug + Send + Sync {
     ) -> Result<Vec<FileAt>, PortError>;
 
     /// The commit that a branch, tag or commit name means now; `None` when there is none.
-    async fn resolve(
-        &self,
-        repository: &RepositorySource,
-        name: &str,
-    ) -> Result<Option<CommitSha>, PortError>;
+    async fn resolve(&self, repository: &RepositorySource, name: &str) -> Result<Option<CommitSha>, PortError>;
 
     /// Paths that differ between two commits.
     async fn changed_files(

@@ -38,23 +38,13 @@ pub trait Queue: fmt::Debug + Send + Sync {
     async fn send(&self, queue: &str, message: Outgoing) -> Result<(), PortError>;
 
     /// Up to `max` (1 to 10) messages; waits up to `wait` (at most 20 s) for the first one.
-    async fn receive(
-        &self,
-        queue: &str,
-        max: usize,
-        wait: Duration,
-    ) -> Result<Vec<Received>, PortError>;
+    async fn receive(&self, queue: &str, max: usize, wait: Duration) -> Result<Vec<Received>, PortError>;
 
     /// Removes a message. A stale receipt is no error: the message may come again.
     async fn delete(&self, queue: &str, receipt: &str) -> Result<(), PortError>;
 
     /// Sets the time until a message that was handed out comes again; zero hands it back at once.
-    async fn extend(
-        &self,
-        queue: &str,
-        receipt: &str,
-        visibility: Duration,
-    ) -> Result<(), PortError>;
+    async fn extend(&self, queue: &str, receipt: &str, visibility: Duration) -> Result<(), PortError>;
 
     /// About how many messages are there, hidden ones included.
     async fn depth(&self, queue: &str) -> Result<u64, PortError>;

@@ -17,10 +17,7 @@ pub struct Key {
 impl Key {
     /// A key.
     pub fn new(pk: impl Into<String>, sk: impl Into<String>) -> Self {
-        Self {
-            pk: pk.into(),
-            sk: sk.into(),
-        }
+        Self { pk: pk.into(), sk: sk.into() }
     }
 }
 
@@ -119,13 +116,7 @@ pub trait Store: fmt::Debug + Send + Sync {
 
     /// Lists the records of exactly this `pk` whose `sk` begins with `sk_prefix`, in order, after `after` (exclusive;
     /// any text, it need not exist), at most `limit` (1 to 1,000); a page may be shorter and still have `more`.
-    async fn query(
-        &self,
-        pk: &str,
-        sk_prefix: &str,
-        after: Option<&str>,
-        limit: usize,
-    ) -> Result<Page, PortError>;
+    async fn query(&self, pk: &str, sk_prefix: &str, after: Option<&str>, limit: usize) -> Result<Page, PortError>;
 
     /// Removes one record if the condition holds. Removing what is not there succeeds. [`Expect::Absent`] is refused.
     async fn delete_if(&self, key: &Key, expect: Expect) -> Result<(), PortError>;

@@ -1,0 +1,289 @@
+//! The fleet actor's step: what to launch, what to give out.
+
+use futures_util::future::try_join_all;
+use tidegate_core::attempt::{Attempt, Cause, Phase};
+use tidegate_core::build::{Build, JobState};
+use tidegate_core::fleet::{Action, Demand, Fleet, Input, MachineState, plan};
+use tidegate_core::ids::{AttemptId, InstanceId, JobIndex, PoolName};
+
+use super::Actor;
+use crate::engine::{Engine, Loaded, open};
+use crate::error::Error;
+use crate::keys;
+use crate::ports::{Expect, Key, LaunchRequest, Launched, Outgoing, PortError, Version};
+
+const ROUNDS: usize = 16;
+/// How many demand lines of one requirement are looked at: more than there is room for is never needed.
+const LINES: usize = 100;
+
+/// The queue of a pool's tickets. A ticket is the id of an attempt: it carries no secret and no right.
+pub(crate) fn tickets(pool: &PoolName) -> String {
+    format!("tickets-{pool}")
+}
+
+struct DemandLine {
+    demand: Demand,
+    key: Key,
+    version: Version,
+}
+
+impl Engine {
+    async fn load_fleet(&self) -> Result<(Fleet, Expect), Error> {
+        Ok(match self.load::<Fleet>(&keys::fleet()).await? {
+            Some(Loaded { body, version }) => (body, Expect::Version(version)),
+            None => (Fleet::default(), Expect::Absent),
+        })
+    }
+
+    pub(super) async fn step_fleet(&self) -> Result<(), Error> {
+        let actor = Actor::Fleet;
+        let policy = &self.settings.policy;
+        let (mut current, mut expect) = self.load_fleet().await?;
+        let mut news: Vec<Input> = Vec::new();
+        for _ in 0..ROUNDS {
+            let now = self.now();
+            let (letters, more) = self.inbox::<Input>(&actor).await?;
+            let mut next = current.clone();
+            let (old, new): (Vec<_>, Vec<_>) = letters.into_iter().partition(|l| next.folded.contains(&l.id));
+            let old: Vec<String> = old.into_iter().map(|l| l.id).collect();
+            self.discard(&actor, &old).await?;
+            let mut folded = Vec::new();
+            for input in &news {
+                next.fold(input.clone(), policy, now);
+            }
+            for letter in new {
+                next.fold(letter.input, policy, now);
+                folded.push(letter.id);
+            }
+            let lines = self.demand().await?;
+            let demand: Vec<Demand> = lines.iter().map(|l| l.demand.clone()).collect();
+            let mut released = Vec::new();
+            for action in plan(policy, &demand, &next, now) {
+                match action {
+                    Action::Launch { pool, count } => {
+                        next.intend(&pool, format!("{:032x}", self.ports.ids.random()), count, now);
+                    }
+                    Action::Release { line, count, pool } => {
+                        let upto = demand[line].released + count;
+                        for attempt in self.ready(&demand[line], upto).await? {
+                            next.give_out(&pool, attempt, now);
+                        }
+                        released.push((line, upto));
+                    }
+                }
+            }
+            if next != current || !folded.is_empty() {
+                next.folded = folded.clone();
+                match self.save(keys::fleet(), &next, expect).await {
+                    Ok(version) => {
+                        (current, expect) = (next, Expect::Version(version));
+                        news = Vec::new();
+                    }
+                    Err(Error::Port(PortError::Conflict)) => {
+                        (current, expect) = self.load_fleet().await?;
+                        continue;
+                    }
+                    Err(error) => return Err(error),
+                }
+                self.discard(&actor, &folded).await?;
+            }
+            for (line, upto) in &released {
+                self.advance_line(&lines[*line], *upto).await?;
+            }
+            let performed = self.perform_fleet(&current).await?;
+            if performed.is_empty() && !more && released.is_empty() {
+                break;
+            }
+            news.extend(performed);
+        }
+        Ok(())
+    }
+
+    /// The first demand lines of every requirement, in dispatch order over all.
+    async fn demand(&self) -> Result<Vec<DemandLine>, Error> {
+        let mut lines = Vec::new();
+        let requirements = self.ports.store.query(keys::REQUIREMENTS, "", None, 1000).await?;
+        for requirement in requirements.records {
+            let partition = keys::demand_partition(&requirement.key.sk);
+            let page = self.ports.store.query(&partition, "", None, LINES).await?;
+            for record in page.records {
+                let demand = open(&record.key, &record.body)?;
+                lines.push(DemandLine { demand, key: record.key, version: record.version });
+            }
+        }
+        lines.sort_by(|a, b| a.key.sk.cmp(&b.key.sk));
+        Ok(lines)
+    }
+
+    /// The attempts of a demand line up to `upto` that are still waiting for a machine.
+    async fn ready(&self, demand: &Demand, upto: u32) -> Result<Vec<AttemptId>, Error> {
+        let Some(build) = self.load::<Build>(&keys::build(&demand.build)).await? else { return Ok(Vec::new()) };
+        let mut chosen: Vec<(u32, AttemptId)> = (0u32..)
+            .zip(build.body.cells.iter())
+            .filter(|(_, c)| {
+                c.state == JobState::Scheduled && c.line == demand.line && c.seq > demand.released && c.seq <= upto
+            })
+            .map(|(place, c)| {
+                let id = AttemptId { build: demand.build.clone(), job: JobIndex(place), number: c.attempt };
+                (c.seq, id)
+            })
+            .collect();
+        chosen.sort();
+        let attempts = chosen.into_iter().map(|(_, id)| async move {
+            let record = self.load::<Attempt>(&keys::attempt(&id)).await?;
+            Ok::<_, Error>(record.is_some_and(|a| a.body.phase == Phase::Queued).then_some(id))
+        });
+        Ok(try_join_all(attempts).await?.into_iter().flatten().collect())
+    }
+
+    /// Writes down how much of a line was given out. If somebody wrote it meanwhile, nothing is lost: the next step finds
+    /// the tickets out and the attempts claimed.
+    async fn advance_line(&self, line: &DemandLine, upto: u32) -> Result<(), Error> {
+        let store = &self.ports.store;
+        let outcome = if upto >= line.demand.ready {
+            store.delete_if(&line.key, Expect::Version(line.version)).await
+        } else {
+            let next = Demand { released: upto, ..line.demand.clone() };
+            let put = self.put(line.key.clone(), &next, Expect::Version(line.version))?;
+            store.put_if(put).await
+        };
+        match outcome {
+            Ok(()) => Ok(()),
+            Err(PortError::Conflict) => self.ring(&Actor::Fleet).await,
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Launches what is intended, sends the tickets that are not sent, ends the machines that are lost.
+    async fn perform_fleet(&self, fleet: &Fleet) -> Result<Vec<Input>, Error> {
+        let mut news = Vec::new();
+        for (name, pool) in &fleet.pools {
+            let unsent: Vec<_> = pool.tickets.iter().filter(|t| !t.sent).map(|t| t.attempt.clone()).collect();
+            if !unsent.is_empty() {
+                let queue = tickets(name);
+                let sends = unsent.iter().map(|attempt| {
+                    let message = Outgoing { body: attempt.to_string(), ..Outgoing::default() };
+                    self.ports.queue.send(&queue, message)
+                });
+                try_join_all(sends).await?;
+                news.push(Input::Sent { pool: name.clone(), attempts: unsent });
+            }
+            for launch in &pool.launches {
+                news.extend(self.launch(name, &launch.token, launch.count).await?);
+            }
+            for (instance, machine) in &pool.machines {
+                if let MachineState::Lost(why) = &machine.state {
+                    self.bury(instance, why).await?;
+                    news.push(Input::Buried { instance: instance.clone() });
+                }
+            }
+        }
+        Ok(news)
+    }
+
+    async fn launch(&self, pool: &PoolName, token: &str, count: u32) -> Result<Option<Input>, Error> {
+        let Some(policy) = self.settings.policy.pools.iter().find(|p| p.name == *pool) else {
+            let why = "the pool is not configured any more".to_owned();
+            return Ok(Some(Input::NoCapacity { pool: pool.clone(), token: token.to_owned(), why }));
+        };
+        let request = LaunchRequest {
+            token: token.to_owned(),
+            pool: pool.clone(),
+            count,
+            idle: policy.idle,
+            hard_stop: policy.hard_stop,
+            tags: policy.tags.clone(),
+        };
+        match self.ports.fleet.launch(&request).await {
+            Ok(Launched::Instances(instances)) => {
+                tracing::info!(pool = %pool, count = instances.len(), "launched");
+                Ok(Some(Input::Launched { pool: pool.clone(), token: token.to_owned(), instances }))
+            }
+            Ok(Launched::NoCapacity { why }) | Err(PortError::Reject { why } | PortError::Fatal { why }) => {
+                tracing::warn!(pool = %pool, %why, "no capacity");
+                Ok(Some(Input::NoCapacity { pool: pool.clone(), token: token.to_owned(), why }))
+            }
+            // Perhaps it was launched: the intent stays, and the same request is made again by the next step.
+            Err(PortError::Retry { after, why }) => {
+                tracing::warn!(pool = %pool, %why, "the launch has no answer yet");
+                self.ring_later(&Actor::Fleet, after.unwrap_or(std::time::Duration::from_secs(1))).await?;
+                Ok(None)
+            }
+            Err(PortError::Conflict) => Ok(None),
+        }
+    }
+
+    /// Ends what a lost machine holds, then the machine.
+    async fn bury(&self, instance: &InstanceId, why: &str) -> Result<(), Error> {
+        tracing::warn!(instance.id = %instance, %why, "a machine is lost");
+        self.ports.fleet.terminate(std::slice::from_ref(instance)).await?;
+        if let Some(record) = self.load::<crate::gate::InstanceRecord>(&keys::instance(instance)).await?
+            && let Some(attempt) = &record.body.holding
+        {
+            self.lose_attempt(attempt, instance, Cause::Lost, why).await?;
+        }
+        self.ports.store.delete_if(&keys::beat(instance), Expect::Any).await?;
+        self.ports.store.delete_if(&keys::instance(instance), Expect::Any).await?;
+        Ok(())
+    }
+
+    /// Compares the record with the world: machines and their beats, tickets that nobody claimed.
+    pub(crate) async fn audit_fleet(&self) -> Result<(), Error> {
+        let (fleet, _) = self.load_fleet().await?;
+        let mut alive = std::collections::BTreeMap::new();
+        let mut gone = std::collections::BTreeMap::new();
+        for view in self.ports.fleet.describe().await? {
+            match view.status {
+                crate::ports::InstanceStatus::Alive => {
+                    alive.insert(view.id, (view.pool, view.token));
+                }
+                crate::ports::InstanceStatus::Gone => {
+                    let why = view.why.unwrap_or_else(|| "the machine has ended".to_owned());
+                    gone.insert(view.id, why);
+                }
+            }
+        }
+        let mut beats = std::collections::BTreeMap::new();
+        for instance in fleet.pools.values().flat_map(|p| p.machines.keys()) {
+            if let Some(beat) = self.load::<crate::gate::BeatRecord>(&keys::beat(instance)).await? {
+                beats.insert(instance.clone(), beat.body.counter);
+            }
+        }
+        // Only what says something new: an inbox record costs more than a comparison.
+        let known = |i: &InstanceId| fleet.pools.values().any(|p| p.machines.contains_key(i));
+        gone.retain(|i, _| known(i));
+        if !alive.is_empty() || !gone.is_empty() || fleet.pools.values().any(|p| !p.machines.is_empty()) {
+            let put = self.letter(&Actor::Fleet, &Input::Seen { alive, gone, beats })?;
+            self.ports.store.put_if(put).await?;
+        }
+        self.audit_tickets(&fleet).await?;
+        self.ring(&Actor::Fleet).await
+    }
+
+    /// Tickets that have been out for long: of no use any more, or lost and sent again.
+    async fn audit_tickets(&self, fleet: &Fleet) -> Result<(), Error> {
+        let now = self.now();
+        let patience = self.settings.policy.ticket_patience;
+        for (name, pool) in &fleet.pools {
+            for ticket in pool.tickets.iter().filter(|t| now.since(t.at) > patience) {
+                let attempt = self.load::<Attempt>(&keys::attempt(&ticket.attempt)).await?;
+                let queued = attempt.is_some_and(|a| a.body.phase == Phase::Queued);
+                if queued {
+                    let message = Outgoing { body: ticket.attempt.to_string(), ..Outgoing::default() };
+                    self.ports.queue.send(&tickets(name), message).await?;
+                    let sent = Input::Sent { pool: name.clone(), attempts: vec![ticket.attempt.clone()] };
+                    self.tell(&Actor::Fleet, &sent).await?;
+                } else {
+                    let void = Input::Void { pool: name.clone(), attempt: ticket.attempt.clone() };
+                    self.tell(&Actor::Fleet, &void).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The body of a ticket.
+pub(crate) fn parse_ticket(body: &str) -> Option<AttemptId> {
+    body.parse().ok()
+}

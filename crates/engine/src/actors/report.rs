@@ -1,0 +1,85 @@
+//! The report actor: makes the forge show what the record says. Level-triggered: it compares, it does not remember events.
+
+use serde::{Deserialize, Serialize};
+use tidegate_core::ids::BuildId;
+use tidegate_core::report::{Status, status};
+use tidegate_core::time::Timestamp;
+
+use crate::engine::Engine;
+use crate::error::Error;
+use crate::keys;
+use crate::ports::{CommitStatus, Expect, PortError};
+
+/// What the forge was last told of a build.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct ReportRecord {
+    /// The status.
+    pub status: Status,
+    /// When it was decided.
+    pub at: Timestamp,
+    /// Whether it was posted; `false` where no forge is configured.
+    pub posted: bool,
+    /// Why it could not be posted, if it was refused for good.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
+}
+
+impl Engine {
+    pub(super) async fn step_report(&self, id: &BuildId) -> Result<(), Error> {
+        let note = self.ports.store.get(&keys::unreported(id)).await?;
+        let Some((build, graph)) = self.load_build(id).await? else { return Ok(()) };
+        let wanted = status(&build, &graph);
+        let key = keys::report(id);
+        let known = self.load::<ReportRecord>(&key).await?;
+        let up_to_date = known.as_ref().is_some_and(|k| {
+            k.body.status == wanted && (k.body.posted || self.ports.forge.is_none() || k.body.refused.is_some())
+        });
+        if !up_to_date {
+            let (posted, refused) = self.post(&build, &wanted).await?;
+            let record = ReportRecord { status: wanted, at: self.now(), posted, refused };
+            let expect = known.map_or(Expect::Absent, |k| Expect::Version(k.version));
+            match self.save(key, &record, expect).await {
+                Ok(_) => {}
+                // Somebody else reported at the same time, perhaps something older: look again.
+                Err(Error::Port(PortError::Conflict)) => {
+                    return self.ring(&super::Actor::Report(id.clone())).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        if let Some(note) = note {
+            // A note that was written meanwhile stays, and its doorbell brings us back.
+            match self.ports.store.delete_if(&note.key, Expect::Version(note.version)).await {
+                Ok(()) | Err(PortError::Conflict) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    async fn post(
+        &self,
+        build: &tidegate_core::build::Build,
+        wanted: &Status,
+    ) -> Result<(bool, Option<String>), Error> {
+        let (Some(forge), Some(repository)) = (&self.ports.forge, self.repository(build.facts.repository)) else {
+            return Ok((false, None));
+        };
+        let target_url = (!self.settings.base_url.is_empty())
+            .then(|| format!("{}/builds/{}", self.settings.base_url, build.facts.id));
+        let status = CommitStatus {
+            context: wanted.context.clone(),
+            state: wanted.state,
+            description: wanted.description.clone(),
+            target_url,
+        };
+        match forge.set_status(repository, &build.facts.commit, &status).await {
+            Ok(()) => Ok((true, None)),
+            Err(PortError::Reject { why }) => {
+                tracing::warn!(build.id = %build.facts.id, %why, "the commit status was refused");
+                Ok((false, Some(why)))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+}

@@ -1,0 +1,367 @@
+//! What is shown of builds, in the shapes of `contract.md`.
+
+use serde::{Deserialize, Serialize};
+use tidegate_core::attempt::{Attempt, Phase};
+use tidegate_core::build::{Build, BuildState, Graph, JobState};
+use tidegate_core::diagnostic::Diagnostic;
+use tidegate_core::ids::{BuildId, JobIndex, job_uuid};
+use tidegate_core::plan::StepKind;
+use tidegate_core::time::Timestamp;
+
+use super::ApiError;
+use super::find::{BuildName, JobName, NotFound, find_job};
+use crate::actors::ReportRecord;
+use crate::engine::{Engine, open};
+use crate::gate::ArtifactRecord;
+use crate::keys;
+use crate::list::ListEntry;
+
+/// A list of builds.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+pub struct Builds {
+    /// Newest first.
+    pub builds: Vec<BuildLine>,
+}
+
+/// A build in a list.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct BuildLine {
+    /// Its id.
+    pub id: BuildId,
+    /// Its number.
+    pub number: u64,
+    /// Slug of its pipeline.
+    pub pipeline: String,
+    /// Its repository, `owner/name`.
+    pub repository: String,
+    /// Its full ref, if it has one.
+    #[serde(rename = "ref")]
+    pub git_ref: Option<String>,
+    /// Its commit.
+    pub commit: String,
+    /// Its state.
+    pub state: BuildState,
+    /// When it was made.
+    pub created_at: String,
+    /// First line of the commit's message.
+    #[serde(default)]
+    pub message: String,
+    /// When its first job was claimed.
+    #[serde(default)]
+    pub started_at: Option<String>,
+    /// When it ended.
+    #[serde(default)]
+    pub finished_at: Option<String>,
+}
+
+/// A build with its jobs.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct BuildAnswer {
+    /// As in a list.
+    #[serde(flatten)]
+    pub build: BuildLine,
+    /// Its jobs, in the order of steps.
+    pub jobs: Vec<JobAnswer>,
+    /// Why there are no jobs, if the build failed before it had any.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub failure: String,
+    /// Findings about the pipeline file.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub diagnostics: Vec<Diagnostic>,
+    /// What the forge was told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<ReportRecord>,
+    /// Who cancelled it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canceled_by: Option<String>,
+}
+
+/// A job.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct JobAnswer {
+    /// Its id.
+    pub id: String,
+    /// `command`, `wait`, `block`, `input` or `trigger`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Key of its step.
+    pub key: Option<String>,
+    /// What people see.
+    pub label: String,
+    /// Its place among the jobs of its step.
+    pub index: usize,
+    /// Its state.
+    pub state: String,
+    /// When it was ready to run: the making of its first attempt.
+    #[serde(default)]
+    pub ready_at: Option<String>,
+    /// Why it waits, in a sentence, while it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting: Option<String>,
+    /// Its attempts, oldest first.
+    pub attempts: Vec<AttemptAnswer>,
+}
+
+/// An attempt.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct AttemptAnswer {
+    /// Counted from 1.
+    pub number: u32,
+    /// `queued`, `assigned`, `running`, `canceling` or `ended`.
+    pub state: String,
+    /// Why it ended.
+    pub cause: Option<String>,
+    /// Its exit status.
+    pub exit_status: Option<i32>,
+    /// The signal that ended it.
+    pub signal: Option<String>,
+    /// The machine that has or had it.
+    pub instance: Option<String>,
+    /// `BUILDKITE_RETRY_COUNT`.
+    pub retry_count: u32,
+    /// When the command began.
+    pub started_at: Option<String>,
+    /// When it ended.
+    pub finished_at: Option<String>,
+    /// When it was made.
+    #[serde(default)]
+    pub created_at: Option<String>,
+    /// When a machine took it.
+    #[serde(default)]
+    pub claimed_at: Option<String>,
+    /// When the first output came.
+    #[serde(default)]
+    pub first_output_at: Option<String>,
+    /// What there is to say about the end.
+    #[serde(default)]
+    pub detail: Option<String>,
+    /// The last lines of output.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub tail: String,
+}
+
+/// An artifact.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct ArtifactAnswer {
+    /// Its path as the job had it.
+    pub path: String,
+    /// Size in bytes.
+    pub size: u64,
+    /// SHA-256 in hex.
+    pub sha256: String,
+    /// Media type.
+    pub content_type: String,
+    /// Label of its job.
+    pub job: String,
+    /// Id of its job.
+    pub job_id: String,
+    /// The attempt that made it.
+    pub attempt: u32,
+    /// For downloading: key of its content.
+    pub key: String,
+}
+
+fn text(at: Timestamp) -> String {
+    at.to_string()
+}
+
+impl From<ListEntry> for BuildLine {
+    fn from(entry: ListEntry) -> Self {
+        Self {
+            id: entry.id,
+            number: entry.number,
+            pipeline: entry.pipeline.to_string(),
+            repository: entry.repository.to_string(),
+            git_ref: entry.git_ref.map(|r| r.full()),
+            commit: entry.commit.to_string(),
+            state: entry.state,
+            created_at: text(entry.created_at),
+            message: entry.message,
+            started_at: entry.started_at.map(text),
+            finished_at: entry.finished_at.map(text),
+        }
+    }
+}
+
+impl From<&Attempt> for AttemptAnswer {
+    fn from(attempt: &Attempt) -> Self {
+        let (state, held, end) = match &attempt.phase {
+            Phase::Queued => ("queued", None, None),
+            Phase::Held(held) if held.cancel.is_some() => ("canceling", Some(held), None),
+            Phase::Held(held) if held.started_at.is_some() => ("running", Some(held), None),
+            Phase::Held(held) => ("assigned", Some(held), None),
+            Phase::Ended(end) => ("ended", end.held.as_ref(), Some(end)),
+        };
+        Self {
+            number: attempt.id.number,
+            state: state.to_owned(),
+            cause: end.map(|e| e.cause.name().to_owned()),
+            exit_status: end.and_then(|e| e.exit_status),
+            signal: end.and_then(|e| e.signal.clone()),
+            instance: held.map(|h| h.owner.to_string()),
+            retry_count: attempt.retry_count,
+            started_at: held.and_then(|h| h.started_at).map(text),
+            finished_at: end.map(|e| text(e.at)),
+            created_at: Some(text(attempt.created_at)),
+            claimed_at: held.map(|h| text(h.claimed_at)),
+            first_output_at: end.and_then(|e| e.first_output_at).map(text),
+            detail: end.and_then(|e| e.detail.clone()),
+            tail: end.map_or_else(String::new, |e| e.tail.clone()),
+        }
+    }
+}
+
+/// The state of a job as it is shown: the attempt says what the record leaves open.
+fn shown_state(state: JobState, attempt: Option<&Attempt>) -> &'static str {
+    match (state, attempt.map(|a| &a.phase)) {
+        (JobState::Scheduled, Some(Phase::Held(held))) if held.started_at.is_some() => "running",
+        (JobState::Scheduled, Some(Phase::Held(_))) => "assigned",
+        (state, _) => state.name(),
+    }
+}
+
+impl Engine {
+    /// Builds, newest first, of one pipeline or of all.
+    ///
+    /// # Errors
+    /// A port failed.
+    pub async fn list_builds(&self, pipeline: Option<&str>, limit: usize) -> Result<Builds, ApiError> {
+        let mut entries: Vec<ListEntry> = Vec::new();
+        for (slug, repository) in self.known_pipelines().await? {
+            if pipeline.is_some_and(|wanted| wanted != slug.as_str()) {
+                continue;
+            }
+            let partition = keys::list_partition(repository, &slug);
+            let mut after: Option<String> = None;
+            let mut left = limit;
+            while left > 0 {
+                let page = self.ports.store.query(&partition, "", after.as_deref(), left.min(1000)).await?;
+                left = left.saturating_sub(page.records.len());
+                for record in page.records {
+                    entries.push(open(&record.key, &record.body)?);
+                }
+                match page.last.filter(|_| page.more) {
+                    Some(last) => after = Some(last),
+                    None => break,
+                }
+            }
+        }
+        entries.sort_by_key(|entry| std::cmp::Reverse((entry.created_at, entry.number)));
+        entries.truncate(limit);
+        Ok(Builds { builds: entries.into_iter().map(BuildLine::from).collect() })
+    }
+
+    /// A build with its jobs.
+    ///
+    /// # Errors
+    /// Not found, or a port failed.
+    pub async fn show_build(&self, name: &BuildName) -> Result<BuildAnswer, ApiError> {
+        let id = self.find_build(name).await?;
+        let (build, graph) =
+            self.load_build(&id).await?.ok_or_else(|| NotFound(format!("there is no build `{id}`")))?;
+        let mut attempts = self.attempts(&id).await?;
+        attempts.sort_by(|a, b| a.id.cmp(&b.id));
+        let jobs = graph.jobs_in_order().map(|job| self.show_job(&build, &graph, job, &attempts)).collect();
+        let status = self.load::<ReportRecord>(&keys::report(&id)).await?.map(|r| r.body);
+        let line = BuildLine::from(ListEntry::of(&build, &graph, build.shown));
+        Ok(BuildAnswer {
+            build: line,
+            jobs,
+            failure: build.failure.clone(),
+            diagnostics: build.diagnostics.clone(),
+            status,
+            canceled_by: build.cancel.map(|c| c.by),
+        })
+    }
+
+    async fn attempts(&self, build: &BuildId) -> Result<Vec<Attempt>, ApiError> {
+        let mut attempts = Vec::new();
+        let mut after: Option<String> = None;
+        loop {
+            let page = self.ports.store.query(&keys::attempts(build), "", after.as_deref(), 1000).await?;
+            for record in &page.records {
+                attempts.push(open(&record.key, &record.body)?);
+            }
+            match page.last.filter(|_| page.more) {
+                Some(last) => after = Some(last),
+                None => return Ok(attempts),
+            }
+        }
+    }
+
+    fn show_job(&self, build: &Build, graph: &Graph, job: JobIndex, attempts: &[Attempt]) -> JobAnswer {
+        let own: Vec<&Attempt> = attempts.iter().filter(|a| a.id.job == job).collect();
+        let state = build.cells.get(job.0 as usize).map_or(JobState::Waiting, |c| c.state);
+        let written = graph.job(job);
+        let kind = match written.map(|w| &w.step.kind) {
+            Some(StepKind::Command(_)) | None => "command",
+            Some(StepKind::Wait { .. }) => "wait",
+            Some(StepKind::Block(_)) => "block",
+            Some(StepKind::Input(_)) => "input",
+            Some(StepKind::Trigger(_)) => "trigger",
+        };
+        let waiting = match (state, own.last()) {
+            (JobState::Scheduled, Some(last)) if last.phase == Phase::Queued => {
+                let pool = self.settings.policy.pool_for(&last.requirement, build.facts.trust);
+                Some(match pool {
+                    Some(pool) if pool.width == 0 => format!("pool `{}` has width 0", pool.name),
+                    Some(pool) => format!("for a machine of pool `{}` (width {})", pool.name, pool.width),
+                    None => format!("no pool offers `{}`; it expires at {}", last.requirement, last.deadline),
+                })
+            }
+            _ => None,
+        };
+        JobAnswer {
+            id: job_uuid(&build.facts.id, job).to_string(),
+            kind: kind.to_owned(),
+            key: written.and_then(|w| w.step.key.clone()),
+            label: written.map_or_else(String::new, |w| w.label().to_owned()),
+            index: written.map_or(0, |w| w.index),
+            state: shown_state(state, own.last().copied()).to_owned(),
+            ready_at: own.first().map(|a| text(a.created_at)),
+            waiting,
+            attempts: own.into_iter().map(AttemptAnswer::from).collect(),
+        }
+    }
+
+    /// Artifacts of a build, of all its jobs or of one, in the order of jobs.
+    ///
+    /// # Errors
+    /// Not found, or a port failed.
+    pub async fn list_artifacts(
+        &self,
+        name: &BuildName,
+        job: Option<&JobName>,
+    ) -> Result<Vec<ArtifactAnswer>, ApiError> {
+        let id = self.find_build(name).await?;
+        let (build, graph) =
+            self.load_build(&id).await?.ok_or_else(|| NotFound(format!("there is no build `{id}`")))?;
+        let wanted = job.map(|job| find_job(&build, &graph, job)).transpose()?;
+        let mut answers = Vec::new();
+        let mut after: Option<String> = None;
+        loop {
+            let page = self.ports.store.query(&keys::artifacts(&id), "", after.as_deref(), 1000).await?;
+            for record in &page.records {
+                let artifact: ArtifactRecord = open(&record.key, &record.body)?;
+                let job = artifact.attempt.job;
+                if !artifact.uploaded || wanted.is_some_and(|w| w != job) {
+                    continue;
+                }
+                answers.push(ArtifactAnswer {
+                    key: tidegate_core::wire::gate::artifact_key(&artifact.attempt, artifact.file.number),
+                    path: artifact.file.path,
+                    size: artifact.file.size,
+                    sha256: artifact.file.sha256,
+                    content_type: artifact.file.content_type,
+                    job: graph.job(job).map_or_else(String::new, |j| j.label().to_owned()),
+                    job_id: job_uuid(&id, job).to_string(),
+                    attempt: artifact.attempt.number,
+                });
+            }
+            match page.last.filter(|_| page.more) {
+                Some(last) => after = Some(last),
+                None => return Ok(answers),
+            }
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! The engine over its ports.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::{Serialize, de::DeserializeOwned};
+use tidegate_core::build::{self, Build, Graph};
+use tidegate_core::fleet::Policy;
+use tidegate_core::ids::{PipelineSlug, RepositoryId};
+use tidegate_core::plan::Segment;
+use tidegate_core::time::Timestamp;
+use tidegate_core::wire::envelope;
+
+use crate::error::Error;
+use crate::ports::{
+    Blobs, Clock, Expect, Fleet, Forge, Ids, Key, PortError, Put, Queue, Repositories, RepositorySource, Store, Version,
+};
+
+/// What an owner has configured, as far as the engine must know it.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Repositories that are built.
+    pub repositories: Vec<RepositorySource>,
+    /// Their pipelines. A repository without one has a pipeline of its own name.
+    pub pipelines: Vec<PipelineSettings>,
+    /// Pools and limits of the fleet.
+    pub policy: Policy,
+    /// Limits of builds.
+    pub limits: build::Limits,
+    /// Between SIGTERM and SIGKILL of a job.
+    pub grace: Duration,
+    /// How many bytes of a job's log are kept.
+    pub log_limit: u64,
+    /// `BUILDKITE_ORGANIZATION_SLUG`.
+    pub organization: String,
+    /// Where people see builds, without a slash at the end; empty when there is no such place.
+    pub base_url: String,
+    /// How long verified deliveries are remembered.
+    pub delivery_memory: Duration,
+}
+
+/// A pipeline.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct PipelineSettings {
+    /// Its name.
+    pub slug: PipelineSlug,
+    /// Its repository.
+    pub repository: RepositoryId,
+    /// Path of its file; the usual places when not given.
+    pub file: Option<String>,
+    /// Patterns of the branches and tags that are built (`spec/pipeline.md` 1.8, branches); empty is all.
+    pub branches: Vec<String>,
+}
+
+/// The ports, put together.
+#[derive(Clone, Debug)]
+pub struct Ports {
+    /// Records.
+    pub store: Arc<dyn Store>,
+    /// Messages.
+    pub queue: Arc<dyn Queue>,
+    /// Plans, logs, artifacts.
+    pub blobs: Arc<dyn Blobs>,
+    /// Machines.
+    pub fleet: Arc<dyn Fleet>,
+    /// Files of commits.
+    pub repositories: Arc<dyn Repositories>,
+    /// Where results are shown; `None` when nobody is told.
+    pub forge: Option<Arc<dyn Forge>>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub ids: Arc<dyn Ids>,
+}
+
+/// How many plan segments are kept in memory.
+const SEGMENT_CACHE: usize = 64;
+
+type SegmentCache = Mutex<VecDeque<(String, Arc<Segment>)>>;
+
+/// The engine. All of its state is in the ports; it may run in any number of processes at once.
+#[derive(Debug)]
+pub struct Engine {
+    pub(crate) ports: Ports,
+    pub(crate) settings: Settings,
+    segments: SegmentCache,
+    sequence: AtomicU64,
+}
+
+/// A record with its version.
+#[derive(Clone, Debug)]
+pub(crate) struct Loaded<T> {
+    pub(crate) body: T,
+    pub(crate) version: Version,
+}
+
+impl Engine {
+    /// An engine over these ports.
+    pub fn new(ports: Ports, settings: Settings) -> Self {
+        Self { ports, settings, segments: Mutex::default(), sequence: AtomicU64::new(0) }
+    }
+
+    /// What was configured.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The ports.
+    pub fn ports(&self) -> &Ports {
+        &self.ports
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.ports.clock.now()
+    }
+
+    pub(crate) fn fresh_version(&self) -> Version {
+        Version(self.ports.ids.random())
+    }
+
+    /// An id that sorts after every id made here before. Of two processes, clocks decide: nothing relies on that order.
+    pub(crate) fn ordered_id(&self) -> String {
+        let sequence = self.sequence.fetch_add(1, Ordering::Relaxed);
+        format!("{:015}-{sequence:010}-{:08x}", self.now().0, self.ports.ids.random() as u32)
+    }
+
+    pub(crate) async fn load<T: DeserializeOwned>(&self, key: &Key) -> Result<Option<Loaded<T>>, Error> {
+        match self.ports.store.get(key).await? {
+            None => Ok(None),
+            Some(record) => Ok(Some(Loaded { body: open(key, &record.body)?, version: record.version })),
+        }
+    }
+
+    /// Makes a conditional write of a record under a fresh version.
+    pub(crate) fn put<T: Serialize>(&self, key: Key, body: &T, expect: Expect) -> Result<Put, Error> {
+        Ok(Put { key, body: Bytes::from(envelope::seal(body)?), expect, version: self.fresh_version() })
+    }
+
+    /// Writes a record. A write whose answer was lost is repeated: the version tells whether it happened.
+    pub(crate) async fn save<T: Serialize>(&self, key: Key, body: &T, expect: Expect) -> Result<Version, Error> {
+        let put = self.put(key, body, expect)?;
+        let version = put.version;
+        let mut tries = 0;
+        loop {
+            match self.ports.store.put_if(put.clone()).await {
+                Ok(()) => return Ok(version),
+                Err(PortError::Retry { after, .. }) if tries < 3 => {
+                    tries += 1;
+                    self.ports.clock.sleep(after.unwrap_or_else(|| Duration::from_millis(20 << tries))).await;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// The plan of a build, put together.
+    pub(crate) async fn graph(&self, build: &Build) -> Result<Graph, Error> {
+        let mut segments = Vec::with_capacity(build.segments.len());
+        for reference in &build.segments {
+            segments.push(self.segment(&reference.blob).await?);
+        }
+        Ok(Graph::new(&build.segments, segments))
+    }
+
+    /// A stored segment, from memory if it was used lately: segments never change.
+    pub(crate) async fn segment(&self, blob: &str) -> Result<Arc<Segment>, Error> {
+        let cached = |cache: &mut VecDeque<(String, Arc<Segment>)>| {
+            let place = cache.iter().position(|(key, _)| key == blob)?;
+            let entry = cache.remove(place)?;
+            let segment = Arc::clone(&entry.1);
+            cache.push_back(entry);
+            Some(segment)
+        };
+        if let Some(segment) = self.segments.lock().ok().and_then(|mut c| cached(&mut c)) {
+            return Ok(segment);
+        }
+        let bytes = self.ports.blobs.get(blob, None).await?.ok_or_else(|| {
+            // Written before the record that names it: a store that reads its own writes has it.
+            PortError::retry(format!("the plan `{blob}` is not there"))
+        })?;
+        let segment: Segment =
+            envelope::open(&bytes).map_err(|source| Error::Parked { record: blob.to_owned(), source })?;
+        let segment = Arc::new(segment);
+        if let Ok(mut cache) = self.segments.lock() {
+            if cache.len() >= SEGMENT_CACHE {
+                cache.pop_front();
+            }
+            cache.push_back((blob.to_owned(), Arc::clone(&segment)));
+        }
+        Ok(segment)
+    }
+
+    /// The repository of this id, if it is configured.
+    pub(crate) fn repository(&self, id: RepositoryId) -> Option<&RepositorySource> {
+        self.settings.repositories.iter().find(|r| r.id == id)
+    }
+}
+
+pub(crate) fn open<T: DeserializeOwned>(key: &Key, bytes: &[u8]) -> Result<T, Error> {
+    envelope::open(bytes).map_err(|source| Error::Parked { record: key.to_string(), source })
+}

@@ -1,0 +1,135 @@
+//! Where records are: the one place that knows (design, "Records").
+
+use tidegate_core::event::GitRef;
+use tidegate_core::fleet::{Demand, Requirement};
+use tidegate_core::ids::{
+    AttemptId, BuildId, DeliveryId, InstanceId, JobIndex, PipelineSlug, RepositoryId, derived_uuid,
+};
+use tidegate_core::trust::Trust;
+
+use crate::actors::Actor;
+use crate::ports::Key;
+
+pub(crate) fn delivery(id: &DeliveryId) -> Key {
+    Key::new(format!("delivery/{id}"), "delivery")
+}
+
+pub(crate) fn git_ref(repository: RepositoryId, name: &GitRef) -> Key {
+    Key::new(format!("ref/{repository}/{}", name.full()), "ref")
+}
+
+pub(crate) fn build_key(hash: &str) -> Key {
+    Key::new(format!("buildkey/{hash}"), "buildkey")
+}
+
+pub(crate) fn counter(pipeline: &PipelineSlug) -> Key {
+    Key::new(format!("counter/{pipeline}"), "number")
+}
+
+pub(crate) fn build(id: &BuildId) -> Key {
+    Key::new(format!("build/{id}"), "build")
+}
+
+/// Pipelines that ever had a build, so that a client can find them without the configuration.
+pub(crate) const PIPELINES: &str = "pipelines";
+
+pub(crate) fn pipeline(slug: &PipelineSlug) -> Key {
+    Key::new(PIPELINES, slug.as_str())
+}
+
+pub(crate) fn list_partition(repository: RepositoryId, pipeline: &PipelineSlug) -> String {
+    format!("list/{repository}/{pipeline}")
+}
+
+/// Newest first: the number is inverted.
+pub(crate) fn list_entry(repository: RepositoryId, pipeline: &PipelineSlug, number: u64) -> Key {
+    Key::new(list_partition(repository, pipeline), format!("{:020}", u64::MAX - number))
+}
+
+pub(crate) fn attempts(build: &BuildId) -> String {
+    format!("attempt/{build}")
+}
+
+pub(crate) fn attempts_of_job(job: JobIndex) -> String {
+    format!("{:05}/", job.0)
+}
+
+pub(crate) fn attempt(id: &AttemptId) -> Key {
+    Key::new(attempts(&id.build), format!("{}{:04}", attempts_of_job(id.job), id.number))
+}
+
+pub(crate) fn inbox(actor: &Actor) -> String {
+    format!("inbox/{actor}")
+}
+
+/// The index of what the sweep must look at.
+pub(crate) const ACTIVE: &str = "active/0";
+
+pub(crate) fn active(actor: &Actor) -> Key {
+    Key::new(ACTIVE, actor.to_string())
+}
+
+/// Builds whose report is behind.
+pub(crate) const UNREPORTED: &str = "unreported";
+
+pub(crate) fn unreported(build: &BuildId) -> Key {
+    Key::new(UNREPORTED, build.as_str())
+}
+
+pub(crate) fn report(build: &BuildId) -> Key {
+    Key::new(format!("report/{build}"), "report")
+}
+
+/// Groups have names that people choose, of up to 200 characters: the record's name is derived.
+pub(crate) fn group_id(name: &str) -> String {
+    derived_uuid("group", name).to_string()
+}
+
+pub(crate) fn group(id: &str) -> Key {
+    Key::new(format!("group/{id}"), "group")
+}
+
+pub(crate) fn fleet() -> Key {
+    Key::new("fleet/local/local", "fleet")
+}
+
+/// Every requirement that ever had demand, with its trust.
+pub(crate) const REQUIREMENTS: &str = "requirements";
+
+fn trust_name(trust: Trust) -> &'static str {
+    match trust {
+        Trust::Trusted => "trusted",
+        Trust::Untrusted => "untrusted",
+    }
+}
+
+pub(crate) fn requirement(trust: Trust, requirement: &Requirement) -> Key {
+    Key::new(REQUIREMENTS, format!("{}/{requirement}", trust_name(trust)))
+}
+
+pub(crate) fn demand_partition(requirement_sk: &str) -> String {
+    format!("demand/{requirement_sk}")
+}
+
+pub(crate) fn demand(line: &Demand) -> Key {
+    let requirement = requirement(line.trust, &line.requirement);
+    Key::new(demand_partition(&requirement.sk), line.order_key())
+}
+
+pub(crate) fn instance(id: &InstanceId) -> Key {
+    Key::new(format!("instance/{id}"), "instance")
+}
+
+pub(crate) const BEATS: &str = "beat";
+
+pub(crate) fn beat(id: &InstanceId) -> Key {
+    Key::new(format!("{BEATS}/{id}"), "beat")
+}
+
+pub(crate) fn artifacts(build: &BuildId) -> String {
+    format!("artifact/{build}")
+}
+
+pub(crate) fn artifact(attempt: &AttemptId, number: u32) -> Key {
+    Key::new(artifacts(&attempt.build), format!("{:05}/{:04}/{number:05}", attempt.job.0, attempt.number))
+}

@@ -1,0 +1,128 @@
+//! The sweep: reads the records and reaches the same end as if no doorbell were ever lost (design, 9).
+//!
+//! It rings; it decides nothing. Whatever it finds, the actor that it rings would have done the same.
+
+use std::time::Duration;
+
+use tidegate_core::attempt::{Attempt, Phase};
+use tidegate_core::build::{self, Build, Ended};
+use tidegate_core::ids::{AttemptId, BuildId, JobIndex};
+use tidegate_core::time::Timestamp;
+
+use crate::actors::Actor;
+use crate::engine::Engine;
+use crate::error::Error;
+use crate::keys;
+use crate::ports::{Expect, PortError, Write};
+
+/// How many records of an index one page holds.
+const PAGE: usize = 200;
+
+impl Engine {
+    /// Everything that is looked at often: machines, their beats, tickets that nobody took.
+    ///
+    /// # Errors
+    /// A port failed: the next sweep tries again.
+    pub async fn sweep_fleet(&self) -> Result<(), Error> {
+        self.audit_fleet().await
+    }
+
+    /// Everything that is looked at once a minute: builds and groups that are not done, reports that are behind.
+    ///
+    /// # Errors
+    /// A port failed: the next sweep tries again. One broken record does not keep the others from being swept.
+    pub async fn sweep_records(&self) -> Result<(), Error> {
+        let mut after: Option<String> = None;
+        loop {
+            let page = self.ports.store.query(keys::ACTIVE, "", after.as_deref(), PAGE).await?;
+            for record in &page.records {
+                let Ok(actor) = record.key.sk.parse::<Actor>() else { continue };
+                let swept = match &actor {
+                    Actor::Build(id) => self.audit_build(id, &actor).await,
+                    Actor::Group(id) => self.audit_group(id).await,
+                    Actor::Fleet | Actor::Report(_) => Ok(()),
+                };
+                match swept {
+                    Ok(()) => {}
+                    Err(Error::Port(error)) => return Err(error.into()),
+                    Err(error) => tracing::error!(actor = %actor, %error, "cannot be swept"),
+                }
+            }
+            match (page.more, page.last) {
+                (true, Some(last)) => after = Some(last),
+                _ => break,
+            }
+        }
+        let page = self.ports.store.query(keys::UNREPORTED, "", None, PAGE).await?;
+        for record in page.records {
+            if let Ok(id) = BuildId::new(record.key.sk) {
+                self.ring(&Actor::Report(id)).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks for what a build may have missed: inbox records, marks, ends of attempts, deadlines.
+    async fn audit_build(&self, id: &BuildId, actor: &Actor) -> Result<(), Error> {
+        let Some(build) = self.load::<Build>(&keys::build(id)).await? else {
+            // Made by a delivery that did not get further; its message comes again and makes the build.
+            return Ok(());
+        };
+        let build = build.body;
+        let now = self.now();
+        for (place, cell) in (0u32..).zip(build.cells.iter()) {
+            if !cell.state.has_live_attempt() || cell.create {
+                continue;
+            }
+            let attempt = AttemptId { build: id.clone(), job: JobIndex(place), number: cell.attempt };
+            self.audit_attempt(&build, &attempt, actor, now).await?;
+        }
+        let letters = self.ports.store.query(&keys::inbox(actor), "", None, 1).await?;
+        let over = build.state.is_final();
+        let due = build.due().is_some_and(|at| at <= now);
+        let marked = build.told < build.shown || over || !build.active;
+        let unsettled = build.cells.iter().any(|c| c.create || c.revoke || c.join || c.leave)
+            || build.lines.iter().any(|l| l.issued > l.published);
+        if !letters.records.is_empty() || due || marked || unsettled {
+            self.ring(actor).await?;
+        }
+        Ok(())
+    }
+
+    async fn audit_attempt(&self, build: &Build, id: &AttemptId, actor: &Actor, now: Timestamp) -> Result<(), Error> {
+        let key = keys::attempt(id);
+        let Some(known) = self.load::<Attempt>(&key).await? else { return Ok(()) };
+        let why = || match self.settings.policy.pool_for(&known.body.requirement, build.facts.trust) {
+            Some(pool) => format!("no machine of pool `{}` took the job in time", pool.name),
+            None => format!("no pool offers `{}`", known.body.requirement),
+        };
+        let next = match &known.body.phase {
+            Phase::Queued if now >= known.body.deadline => known.body.expire(now, &why()),
+            Phase::Queued | Phase::Held(_) => None,
+            // The letter that said so was lost with its transaction's doorbell, or is waiting still: say it again.
+            Phase::Ended(_) => {
+                if let Some(ended) = Ended::of(&known.body) {
+                    self.tell(actor, &build::Input::Ended(ended)).await?;
+                }
+                None
+            }
+        };
+        let Some(next) = next else { return Ok(()) };
+        let Some(ended) = Ended::of(&next) else { return Ok(()) };
+        let writes = vec![
+            Write::Put(self.put(key, &next, Expect::Version(known.version))?),
+            Write::Put(self.letter(actor, &build::Input::Ended(ended))?),
+        ];
+        match self.ports.store.transact(writes).await {
+            Ok(()) => self.ring(actor).await,
+            // Claimed in the last moment.
+            Err(PortError::Conflict) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// How long until something that the sweep does is worth doing again.
+    pub fn sweep_interval() -> Duration {
+        Duration::from_secs(60)
+    }
+}
