@@ -1,0 +1,7 @@
+//! Files that a job keeps: chosen by globs beneath the checkout, hashed, registered, uploaded.
+
+mod media;
+mod select;
+mod upload;
+
+pub(crate) use upload::upload;
