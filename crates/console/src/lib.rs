@@ -1,1 +1,7 @@
-//! The people-facing HTTP routes: JSON API and pages.
+#![doc = include_str!("../README.md")]
+
+mod api;
+mod token;
+
+pub use api::{ArtifactUrl, By, LogQuery, RetryRequest, routes};
+pub use token::ApiToken;

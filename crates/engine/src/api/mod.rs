@@ -5,11 +5,13 @@ mod answers;
 mod commands;
 mod find;
 mod logs;
+mod machines;
 
 pub use answers::{ArtifactAnswer, AttemptAnswer, BuildAnswer, BuildLine, Builds, JobAnswer};
 pub use commands::CreateBuild;
 pub use find::{BuildName, JobName, NotFound};
 pub use logs::{LogPart, LogPosition};
+pub use machines::InstanceAnswer;
 
 use crate::error::Error;
 
