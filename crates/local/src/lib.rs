@@ -1,12 +1,16 @@
 #![doc = include_str!("../README.md")]
 
 mod blobs;
+mod blocking;
 mod clock;
 mod files;
+mod fleet;
+mod secret;
 mod sqlite;
 mod state_dir;
 
 pub use blobs::{DirBlobs, blob_routes};
 pub use clock::{SystemClock, SystemIds};
+pub use fleet::{FleetSettings, ProcessFleet};
 pub use sqlite::{Database, QueueSettings, SqliteQueue, SqliteStore};
 pub use state_dir::{StateDir, StateError};

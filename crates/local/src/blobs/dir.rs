@@ -14,6 +14,7 @@ use tidegate_engine::ports::{BlobMeta, Blobs, Clock, Method, PortError, Presigne
 
 use super::sign::{Grant, Signer};
 use super::{keys, list};
+use crate::blocking::blocking;
 use crate::clock::SystemClock;
 use crate::files;
 use crate::state_dir::{StateDir, StateError, make_directory};
@@ -337,15 +338,4 @@ fn read(path: &Path, range: Option<Range<u64>>) -> io::Result<Bytes> {
 /// No blob is there: no such file, or a directory on the way is missing.
 fn is_absent(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
-}
-
-/// Runs what waits for the disk where waiting is allowed.
-pub(super) async fn blocking<T, F>(work: F) -> Result<T, PortError>
-where
-    T: Send + 'static,
-    F: FnOnce() -> Result<T, PortError> + Send + 'static,
-{
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|error| PortError::fatal(format!("work on a blob failed: {error}")))?
 }

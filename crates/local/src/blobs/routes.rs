@@ -15,8 +15,9 @@ use tidegate_engine::ports::{Method, PortError};
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 
 use super::DirBlobs;
-use super::dir::{Upload, blocking};
+use super::dir::Upload;
 use super::sign::Grant;
+use crate::blocking::blocking;
 
 /// So much of a body is gathered before it is written: a log chunk of a few KB is one write.
 const PIECE: usize = 256 * 1_024;
