@@ -465,4 +465,29 @@ pub enum SegmentRefusal {
     /// A key is in use.
     #[error("the key `{0}` is already used by a step of this build")]
     KeyTaken(String),
+    /// Steps would wait for each other.
+    #[error("these steps would wait for each other: `{0}`; take one of them out of `depends_on`")]
+    Circle(String),
+    /// Too many jobs at once.
+    #[error("{jobs} jobs in one upload, the limit is {limit}: upload them in several parts")]
+    UploadTooLarge {
+        /// How many.
+        jobs: usize,
+        /// How many may be.
+        limit: usize,
+    },
+    /// Too many jobs in all.
+    #[error("the build would have {jobs} jobs, the limit is {limit}: do more in one job, or trigger another build")]
+    TooManyJobs {
+        /// How many.
+        jobs: usize,
+        /// How many may be.
+        limit: usize,
+    },
+    /// Too many uploads.
+    #[error("the build has {limit} uploads, which is the limit: upload more steps at once")]
+    TooManyUploads {
+        /// How many may be.
+        limit: usize,
+    },
 }

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::build::{Build, BuildState, Graph, JobState};
 use crate::ids::JobIndex;
+use crate::plan::{BlockedState, StepKind};
 
 /// A commit status as it should be.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
@@ -33,33 +34,72 @@ pub enum StatusState {
 /// The status of a build.
 pub fn status(build: &Build, graph: &Graph) -> Status {
     let number = build.facts.number;
-    let failed = (0u32..)
-        .zip(build.cells.iter())
-        .filter(|(_, c)| matches!(c.state, JobState::Failed | JobState::TimedOut | JobState::Expired))
-        .filter_map(|(place, _)| graph.job(JobIndex(place)));
-    let names = || {
-        let labels: Vec<&str> = failed.clone().map(|j| j.label()).collect();
-        match labels.as_slice() {
-            [] => String::new(),
-            [one] => format!(": {one}"),
-            [one, rest @ ..] => format!(": {one} and {} more", rest.len()),
-        }
-    };
     let (state, text) = match build.state {
         BuildState::Scheduled => (StatusState::Pending, format!("Build #{number} is waiting")),
         BuildState::Running => (StatusState::Pending, format!("Build #{number} is running")),
-        BuildState::Failing => (StatusState::Failure, format!("Build #{number} is failing{}", names())),
-        BuildState::Blocked => (StatusState::Success, format!("Build #{number} is blocked")),
+        BuildState::Failing => (StatusState::Failure, format!("Build #{number} is failing{}", why(build, graph))),
+        BuildState::Blocked if build.cells.iter().any(|c| c.state.is_failure()) => {
+            (StatusState::Failure, format!("Build #{number} is blocked, and failed{}", why(build, graph)))
+        }
+        BuildState::Blocked => (blocked_state(build, graph), format!("Build #{number} is blocked")),
         BuildState::Canceling => (StatusState::Pending, format!("Build #{number} is being canceled")),
         BuildState::Passed => (StatusState::Success, format!("Build #{number} passed")),
         BuildState::Failed if !build.failure.is_empty() => {
             let first = build.failure.lines().next().unwrap_or_default();
             (StatusState::Failure, format!("Build #{number} failed: {first}"))
         }
-        BuildState::Failed => (StatusState::Failure, format!("Build #{number} failed{}", names())),
+        BuildState::Failed => (StatusState::Failure, format!("Build #{number} failed{}", why(build, graph))),
         BuildState::Canceled => (StatusState::Error, format!("Build #{number} was canceled")),
         BuildState::NotRun => (StatusState::Success, format!("Build #{number} had nothing to run")),
     };
     let description = if text.chars().count() > 140 { text.chars().take(139).chain(['…']).collect() } else { text };
     Status { context: format!("tidegate/{}", build.facts.pipeline), state, description }
+}
+
+/// Which jobs failed; where none did, what is waited for that never came. Begins with `: ` unless it is empty.
+fn why(build: &Build, graph: &Graph) -> String {
+    let jobs = |wanted: fn(JobState) -> bool| {
+        let cells = (0u32..).zip(build.cells.iter()).filter(move |(_, c)| wanted(c.state));
+        cells.map(|(place, _)| JobIndex(place))
+    };
+    let failed = |state| matches!(state, JobState::Failed | JobState::TimedOut | JobState::Expired);
+    let labels: Vec<&str> = jobs(failed).filter_map(|job| graph.job(job)).map(|j| j.label()).collect();
+    match labels.as_slice() {
+        [] => {}
+        [one] => return format!(": {one}"),
+        [one, rest @ ..] => return format!(": {one} and {} more", rest.len()),
+    }
+    for job in jobs(|state| state == JobState::WaitingFailed) {
+        let Some(step) = graph.owner(job) else { continue };
+        if let Some(key) = graph.unknown_keys(step).next() {
+            let label = &graph.step(step).label;
+            return format!(": {label} waits for `{key}`, which no step has as its key");
+        }
+    }
+    match graph.circle() {
+        Some(circle) if jobs(|state| state == JobState::WaitingFailed).next().is_some() => {
+            let names: Vec<&str> = circle.iter().map(|&s| graph.name(s)).collect();
+            format!(": steps wait for each other: {}", names.join(", "))
+        }
+        Some(_) | None => String::new(),
+    }
+}
+
+/// What the blocks that are reached say a blocked build looks like (`spec/pipeline.md` 1.5): the worst of them.
+fn blocked_state(build: &Build, graph: &Graph) -> StatusState {
+    let blocked = (0u32..).zip(build.cells.iter()).filter(|(_, c)| c.state == JobState::Blocked);
+    let states = blocked.filter_map(|(place, _)| match &graph.job(JobIndex(place))?.step.kind {
+        StepKind::Block(manual) | StepKind::Input(manual) => Some(manual.blocked_state),
+        StepKind::Command(_) | StepKind::Wait { .. } | StepKind::Trigger(_) => None,
+    });
+    let rank = |state: &BlockedState| match state {
+        BlockedState::Passed => 0,
+        BlockedState::Running => 1,
+        BlockedState::Failed => 2,
+    };
+    match states.max_by_key(rank) {
+        Some(BlockedState::Failed) => StatusState::Failure,
+        Some(BlockedState::Running) => StatusState::Pending,
+        Some(BlockedState::Passed) | None => StatusState::Success,
+    }
 }

@@ -50,7 +50,7 @@ mod tests {
     #[test]
     fn prints_rfc_3339_with_milliseconds() {
         assert_eq!(Timestamp(0).to_string(), "1970-01-01T00:00:00.000Z");
-        assert_eq!(Timestamp(1_795_398_000_123).to_string(), "2026-11-23T00:20:00.123Z");
+        assert_eq!(Timestamp(1_795_398_000_123).to_string(), "2026-11-23T01:40:00.123Z");
     }
 
     #[test]

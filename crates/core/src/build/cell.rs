@@ -165,7 +165,9 @@ pub struct Cell {
     pub rule_uses: Vec<u8>,
     /// Infrastructure failures in a row, for the pause before the next try.
     pub losses: u32,
-    /// Machines that died silently under it after its command started.
+    /// When the first of these `losses` was.
+    pub lost_since: Timestamp,
+    /// Machines that died silently or ran full under it after its command started.
     pub silent: u32,
     /// Pipeline uploads folded in from the latest attempt.
     pub uploads: u32,
@@ -175,6 +177,15 @@ pub struct Cell {
     pub seq: u32,
     /// In `Backoff`: when to try again.
     pub not_before: Timestamp,
+}
+
+impl Cell {
+    /// Gives up its place in its concurrency group, if it has one.
+    pub(super) fn leave_group(&mut self) {
+        if self.in_group {
+            (self.in_group, self.granted, self.join, self.leave) = (false, false, false, true);
+        }
+    }
 }
 
 /// All cells of a build. Serialised as one compact text: columns of variable-length integers, deflated, base64.
@@ -236,7 +247,7 @@ impl Cells {
             let flags = [c.create, c.revoke, c.join, c.leave, c.in_group, c.granted];
             out.push(flags.iter().enumerate().fold(0, |byte, (bit, &set)| byte | (u8::from(set) << bit)));
         }
-        let columns: [fn(&Cell) -> u64; 10] = [
+        let columns: [fn(&Cell) -> u64; 11] = [
             |c| c.attempt.into(),
             |c| c.retries.into(),
             |c| c.losses.into(),
@@ -246,6 +257,7 @@ impl Cells {
             |c| c.seq.into(),
             |c| c.round.into(),
             |c| c.not_before.0,
+            |c| c.lost_since.0,
             |c| c.rule_uses.len() as u64,
         ];
         for column in columns {
@@ -300,6 +312,9 @@ impl Cells {
         }
         for c in &mut cells {
             c.not_before = Timestamp(read(b)?);
+        }
+        for c in &mut cells {
+            c.lost_since = Timestamp(read(b)?);
         }
         let lengths: Vec<usize> = cells
             .iter()
@@ -373,6 +388,7 @@ pub(super) mod tests {
                 seq: n[6],
                 round: n[7],
                 not_before: Timestamp(at),
+                lost_since: Timestamp(at / 3),
                 rule_uses,
             })
     }

@@ -114,7 +114,7 @@ impl Build {
         for effect in done {
             match effect {
                 Effect::Activate => self.active = true,
-                Effect::Deactivate => self.active = !self.state.is_final(),
+                Effect::Deactivate => self.active = false,
                 Effect::Create { job, number, .. } => {
                     if let Some(cell) = self.cells.get_mut(job.0 as usize)
                         && cell.attempt == *number

@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Build, Cancel, Graph, JobState, Limits, SegmentRef, Verdict, after_end};
+use super::retry::counts_as_silent;
+use super::upload::Upload;
+use super::{Build, Cancel, Graph, JobState, Limits, Verdict, after_end};
 use crate::attempt::{Attempt, Cause, Phase};
 use crate::ids::JobIndex;
-use crate::plan::{Retry, SegmentRefusal, SoftFail, StepKind};
+use crate::plan::{Retry, SoftFail};
 use crate::time::Timestamp;
 
 /// What a build is told: the contents of its inbox records.
@@ -115,8 +117,9 @@ pub enum Folded {
 }
 
 impl Build {
-    /// Folds one input in. `segment` is the plan of an [`Input::Uploaded`], loaded by the shell. Doing so twice changes
-    /// nothing more, except for [`Input::Retry`], which the inbox hands out once.
+    /// Folds one input in. `segment` is the plan of an [`Input::Uploaded`], loaded by the shell; without it the input
+    /// waits. After an upload `graph` lacks its steps: make a new one before the next input that may need them and before
+    /// [`Build::settle`]. Doing so twice changes nothing more, except for [`Input::Retry`], which the inbox hands out once.
     pub fn fold(
         &mut self,
         input: &Input,
@@ -134,9 +137,8 @@ impl Build {
             }
             Input::Ended(end) => return self.ended(end, graph, limits, now),
             Input::Uploaded { by, number, blob, replace } => {
-                if let Some(segment) = segment {
-                    self.uploaded(*by, *number, blob, *replace, segment, graph);
-                }
+                let upload = Upload { by: *by, number: *number, blob, replace: *replace };
+                return self.uploaded(&upload, segment, graph);
             }
             Input::Cancel { by } => {
                 if self.cancel.is_none() && !self.state.is_final() {
@@ -181,7 +183,7 @@ impl Build {
             _ => (&Retry::default(), &SoftFail::Never),
         };
         let canceled = canceled || cell.state == JobState::Canceling;
-        let verdict = after_end(retry, soft_fail, cell, canceled, limits, end);
+        let verdict = after_end(retry, soft_fail, cell, canceled, limits, end, now);
         cell.revoke = false;
         match verdict {
             Verdict::Final(state) => cell.state = state,
@@ -191,139 +193,32 @@ impl Build {
                 }
                 cell.rule_uses[rule] = cell.rule_uses[rule].saturating_add(1);
                 cell.retries += 1;
+                cell.losses = 0;
                 cell.state = JobState::Backoff;
                 cell.not_before = now;
             }
             Verdict::OnUs(pause) => {
+                if cell.losses == 0 {
+                    cell.lost_since = now;
+                }
                 cell.losses += 1;
-                if end.cause == Cause::Lost && end.started {
+                if counts_as_silent(end.cause) && end.started {
                     cell.silent += 1;
                 }
                 cell.state = JobState::Backoff;
                 // Up to a quarter more, spread by place, so that jobs lost together do not come back together.
                 let spread = pause.mul_f64(f64::from(end.job.0 % 16) / 64.0);
                 cell.not_before = now + pause + spread.max(Duration::ZERO);
+                // Users know nothing of this try: what it uploaded makes room for what the next one uploads.
+                for segment in &mut self.segments {
+                    segment.lost |= segment.by == Some(end.job) && segment.number == end.number;
+                }
             }
         }
-        if cell.state.is_final() && cell.in_group {
-            cell.in_group = false;
-            cell.granted = false;
-            cell.join = false;
-            cell.leave = true;
+        if cell.state.is_final() {
+            cell.leave_group();
         }
         self.touch();
         Folded::Done
-    }
-
-    fn uploaded(
-        &mut self,
-        by: JobIndex,
-        number: u32,
-        blob: &str,
-        replace: bool,
-        segment: &crate::plan::Segment,
-        graph: &Graph,
-    ) {
-        if self.segments.iter().any(|known| known.blob == blob) {
-            return;
-        }
-        if replace {
-            let after = graph.jobs_in_order().skip_while(|&job| graph.owner(job) != graph.owner(by));
-            for job in after.filter(|&job| graph.owner(job) != graph.owner(by)).collect::<Vec<_>>() {
-                let cell = &mut self.cells[job.0 as usize];
-                if cell.attempt == 0 && !cell.state.is_final() {
-                    cell.state = JobState::Broken;
-                    if cell.in_group {
-                        (cell.in_group, cell.granted, cell.join, cell.leave) = (false, false, false, true);
-                    }
-                }
-            }
-        }
-        if let Some(cell) = self.cells.get_mut(by.0 as usize)
-            && cell.attempt == number
-        {
-            cell.uploads += 1;
-        }
-        let room = 50usize.saturating_sub(self.diagnostics.len());
-        self.diagnostics.extend(segment.diagnostics.iter().take(room).cloned());
-        self.append(SegmentRef { blob: blob.to_owned(), jobs: 0, by: Some(by), replace }, segment);
-        self.touch();
-    }
-
-    fn retry(&mut self, job: Option<JobIndex>, graph: &Graph) {
-        if self.cancel.is_some() {
-            return;
-        }
-        let mut changed = false;
-        for (place, cell) in (0u32..).zip(self.cells.iter_mut()) {
-            let wanted = match job {
-                Some(job) => job.0 == place && retry_refusal(graph, JobIndex(place), cell.state).is_none(),
-                None => {
-                    matches!(cell.state, JobState::Failed | JobState::TimedOut | JobState::Canceled | JobState::Expired)
-                        && retry_refusal(graph, JobIndex(place), cell.state).is_none()
-                }
-            };
-            if wanted {
-                cell.state = JobState::Waiting;
-                cell.retries += 1;
-                cell.losses = 0;
-                cell.silent = 0;
-                changed = true;
-            }
-        }
-        if changed {
-            self.finished_at = None;
-            self.touch();
-        }
-    }
-
-    /// Why a job may not be retried by hand, for people; `None` if it may.
-    pub fn retry_refused(&self, graph: &Graph, job: JobIndex) -> Option<String> {
-        if self.cancel.is_some() {
-            return Some("the build was canceled: make a new build instead".to_owned());
-        }
-        let cell = self.cells.get(job.0 as usize)?;
-        retry_refusal(graph, job, cell.state)
-    }
-}
-
-fn retry_refusal(graph: &Graph, job: JobIndex, state: JobState) -> Option<String> {
-    let Some(written) = graph.job(job) else {
-        return Some("there is no such job".to_owned());
-    };
-    let Some(command) = written.command else {
-        return Some(match &written.step.kind {
-            StepKind::Wait { .. } => "a wait step cannot be retried".to_owned(),
-            StepKind::Block(_) | StepKind::Input(_) => "a step that waits for a person cannot be retried".to_owned(),
-            StepKind::Trigger(_) | StepKind::Command(_) => "a trigger step cannot be retried".to_owned(),
-        });
-    };
-    if !state.is_final() {
-        return Some(format!("the job is {}, only a job that has ended can be retried", state.name()));
-    }
-    if matches!(state, JobState::Broken | JobState::Skipped | JobState::WaitingFailed) {
-        return Some(format!("the job did not run: it is {}", state.name()));
-    }
-    let manual = &command.retry.manual;
-    let reason = || manual.reason.as_ref().map_or_else(String::new, |r| format!(": {r}"));
-    if !manual.allowed {
-        return Some(format!("the step does not allow retries by hand{}", reason()));
-    }
-    if matches!(state, JobState::Passed) && !manual.permit_on_passed {
-        return Some(format!("the step does not allow retries of a job that passed{}", reason()));
-    }
-    None
-}
-
-/// Checks that a segment may be added to a build: its keys must be new (`spec/pipeline.md` 1.3).
-///
-/// # Errors
-/// Names the first key that is taken.
-pub fn check_upload(graph: &Graph, segment: &crate::plan::Segment) -> Result<(), SegmentRefusal> {
-    let keys = segment.steps.iter().filter_map(|s| s.key.as_ref());
-    let groups = segment.groups.iter().filter_map(|g| g.key.as_ref());
-    match keys.chain(groups).find(|key| graph.has_key(key)) {
-        Some(key) => Err(SegmentRefusal::KeyTaken(key.clone())),
-        None => Ok(()),
     }
 }

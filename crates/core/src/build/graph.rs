@@ -1,12 +1,16 @@
 //! The steps of all segments in the order in which they count, and what each waits for (`spec/pipeline.md` 1.7).
 //!
 //! Derived from the plan, never stored. Places of jobs ([`JobIndex`]) are fixed by the order of segments; the *order* of
-//! steps is not, because an uploaded segment stands directly after the step that uploaded it.
+//! steps is not, because an uploaded segment stands directly after the step that uploaded it. Of several uploads of one
+//! job the latest therefore stands first (`spec/pipeline.md` 1.17: after the uploading step, before the next existing
+//! one). What follows from order and keys is turned into a [`Schedule`] once, so that a look at a build costs the same
+//! however its steps are tied together.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::SegmentRef;
+use super::schedule::Schedule;
 use crate::ids::JobIndex;
 use crate::plan::{CommandStep, DependsOn, Job, JobSpec, Segment, Step, StepKind};
 
@@ -16,7 +20,7 @@ pub type StepRef = usize;
 /// The scope of implicit dependencies: the top level, or one group of one segment.
 pub(super) type Scope = Option<(usize, u32)>;
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Dep {
     pub(super) step: StepRef,
     pub(super) allow_failure: bool,
@@ -89,6 +93,9 @@ pub struct Graph {
     pub order: Vec<StepRef>,
     /// The step of each job.
     owner: Vec<StepRef>,
+    /// Steps by their own key and by their group's.
+    keys: HashMap<String, Vec<StepRef>>,
+    pub(super) schedule: Schedule,
 }
 
 impl Graph {
@@ -96,7 +103,6 @@ impl Graph {
     /// is ignored.
     pub fn new(references: &[SegmentRef], segments: Vec<Arc<Segment>>) -> Self {
         let mut graph = Graph { segments, ..Graph::default() };
-        let mut keys: HashMap<String, Vec<StepRef>> = HashMap::new();
         for (place, reference) in references.iter().enumerate() {
             let Some(segment) = graph.segments.get(place).cloned() else {
                 break;
@@ -105,9 +111,10 @@ impl Graph {
             for (index, step) in segment.steps.iter().enumerate() {
                 let first = u32::try_from(graph.owner.len()).unwrap_or(u32::MAX);
                 let count = step.job_count();
-                graph.owner.extend(std::iter::repeat_n(graph.steps.len(), count));
+                let this = graph.steps.len();
+                graph.owner.extend(std::iter::repeat_n(this, count));
                 for key in [step.key.as_ref(), group_key(&segment, step)].into_iter().flatten() {
-                    keys.entry(key.clone()).or_default().push(graph.steps.len());
+                    graph.keys.entry(key.clone()).or_default().push(this);
                 }
                 graph.steps.push(Node {
                     segment: place,
@@ -122,7 +129,8 @@ impl Graph {
                 });
             }
             let new = begin..graph.steps.len();
-            let uploader = reference.by.and_then(|job| graph.owner.get(job.0 as usize).copied());
+            // An uploader is always in an earlier segment.
+            let uploader = reference.by.and_then(|job| graph.owner(job)).filter(|&step| step < begin);
             let at = match uploader {
                 Some(step) => {
                     graph.steps[step].uploaded.extend(new.clone());
@@ -132,13 +140,13 @@ impl Graph {
             };
             graph.order.splice(at..at, new);
         }
-        graph.resolve(&keys);
+        graph.resolve();
         graph.ignore_waits_beside_blocks();
+        graph.schedule = Schedule::new(&graph, |_| false);
         graph
     }
 
-    fn resolve(&mut self, keys: &HashMap<String, Vec<StepRef>>) {
-        let position: HashMap<StepRef, usize> = self.order.iter().enumerate().map(|(p, &s)| (s, p)).collect();
+    fn resolve(&mut self) {
         for this in 0..self.steps.len() {
             let step = self.step(this);
             let needs = match (&step.depends_on, &step.kind) {
@@ -148,50 +156,16 @@ impl Graph {
                     let mut deps = Vec::new();
                     let mut missing = false;
                     for dependency in list {
-                        match keys.get(&dependency.key) {
+                        let allow_failure = dependency.allow_failure;
+                        match self.keys.get(&dependency.key) {
                             None => missing = true,
-                            Some(targets) => {
-                                for &target in targets.iter().filter(|&&t| t != this) {
-                                    deps.push(Dep { step: target, allow_failure: dependency.allow_failure });
-                                    self.with_rest_of_group(
-                                        this,
-                                        target,
-                                        &position,
-                                        dependency.allow_failure,
-                                        &mut deps,
-                                    );
-                                }
-                            }
+                            Some(targets) => deps.extend(targets.iter().map(|&step| Dep { step, allow_failure })),
                         }
                     }
                     Needs::Steps { deps, missing }
                 }
             };
             self.steps[this].needs = needs;
-        }
-    }
-
-    /// Depending on a step of a concurrency group means depending on the group's steps in this build that stand before
-    /// the dependent (`spec/pipeline.md` 1.7, rule 13; those after it are left out, or gates would wait for themselves).
-    fn with_rest_of_group(
-        &self,
-        this: StepRef,
-        target: StepRef,
-        position: &HashMap<StepRef, usize>,
-        allow_failure: bool,
-        deps: &mut Vec<Dep>,
-    ) {
-        let group_of = |s: StepRef| match &self.step(s).kind {
-            StepKind::Command(command) => command.concurrency.as_ref().map(|c| c.group.as_str()),
-            StepKind::Wait { .. } | StepKind::Block(_) | StepKind::Input(_) | StepKind::Trigger(_) => None,
-        };
-        let Some(group) = group_of(target) else {
-            return;
-        };
-        for other in 0..self.steps.len() {
-            if other != target && position[&other] < position[&this] && group_of(other) == Some(group) {
-                deps.push(Dep { step: other, allow_failure });
-            }
         }
     }
 
@@ -210,6 +184,8 @@ impl Graph {
                 }
             }
             previous.insert(scope, this);
+            // A step of a group stands between those of the top level.
+            previous.insert(None, this);
         }
     }
 
@@ -222,6 +198,12 @@ impl Graph {
     /// The step that a job belongs to; `None` for a job that is not there.
     pub fn owner(&self, job: JobIndex) -> Option<StepRef> {
         self.owner.get(job.0 as usize).copied()
+    }
+
+    /// The step that uploaded a step; `None` for the steps of the first segment.
+    pub(super) fn uploader(&self, step: StepRef) -> Option<StepRef> {
+        // Always of an earlier segment, so that walking up ends.
+        self.steps[step].uploader.and_then(|job| self.owner(job)).filter(|&up| up < step)
     }
 
     /// A job; `None` when there is none at this place.
@@ -258,11 +240,39 @@ impl Graph {
 
     /// Whether a key is taken by a step or a group.
     pub fn has_key(&self, key: &str) -> bool {
-        (0..self.steps.len()).any(|s| {
-            let step = self.step(s);
-            let group = group_key(&self.segments[self.steps[s].segment], step);
-            step.key.as_deref() == Some(key) || group.map(String::as_str) == Some(key)
-        })
+        self.keys.contains_key(key)
+    }
+
+    /// The steps that have a key, themselves or by their group; none for an unknown key.
+    pub fn with_key(&self, key: &str) -> &[StepRef] {
+        self.keys.get(key).map_or(&[], Vec::as_slice)
+    }
+
+    /// Keys that a step waits for and that no step has.
+    pub fn unknown_keys(&self, step: StepRef) -> impl Iterator<Item = &str> {
+        let list = match &self.step(step).depends_on {
+            DependsOn::Implicit => &[],
+            DependsOn::Explicit(list) => list.as_slice(),
+        };
+        list.iter().map(|d| d.key.as_str()).filter(|key| !self.has_key(key))
+    }
+
+    /// Steps that wait for each other in a circle, in the order in which they do; `None` if there are none. They can
+    /// never run (`spec/pipeline.md` 1.7, rule 10).
+    pub fn circle(&self) -> Option<&[StepRef]> {
+        self.schedule.circle.as_deref()
+    }
+
+    /// As [`Graph::circle`], where steps that are `past` waiting for anything are in no circle.
+    pub(super) fn circle_but_for(&self, past: impl Fn(StepRef) -> bool) -> Option<Vec<StepRef>> {
+        self.circle()?;
+        Schedule::new(self, past).circle
+    }
+
+    /// A step for people: its key, or its label.
+    pub fn name(&self, step: StepRef) -> &str {
+        let step = self.step(step);
+        step.key.as_deref().unwrap_or(&step.label)
     }
 }
 

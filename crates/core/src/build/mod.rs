@@ -9,16 +9,20 @@ mod cell;
 mod effects;
 mod fold;
 mod graph;
+mod manual;
 mod retry;
+mod schedule;
 mod settle;
+mod upload;
 
 use serde::{Deserialize, Serialize};
 
 pub use cell::{Cell, Cells, JobState};
 pub use effects::{Done, Effect};
-pub use fold::{Ended, Folded, Input, check_upload};
+pub use fold::{Ended, Folded, Input};
 pub use graph::{Graph, JobRef, Node, StepRef};
 pub use retry::{EXIT_STATUS_WITHOUT_EXIT, Verdict, after_end};
+pub use upload::{MAX_JOBS, MAX_JOBS_PER_UPLOAD, MAX_UPLOADS, Upload, check_upload};
 
 use crate::diagnostic::Diagnostic;
 use crate::event::GitRef;
@@ -131,12 +135,22 @@ pub struct SegmentRef {
     /// The job that uploaded it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<JobIndex>,
+    /// That job's attempt.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub number: u32,
+    /// That attempt was lost to us and is made again: the next upload of the job takes this one's place.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub lost: bool,
     /// It replaced what had not started after its uploader.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub replace: bool,
 }
 
-/// Who cancelled a build, and why.
+fn is_zero(value: &u32) -> bool {
+    *value == 0
+}
+
+/// Who cancelled a build, and when.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 pub struct Cancel {
     /// Who or what.
@@ -161,9 +175,11 @@ pub struct Line {
 /// Limits that the engine gives to a build.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Limits {
-    /// How long an attempt may wait for a machine before it expires.
+    /// How long an attempt may wait for a machine before it expires, and how long a job whose attempts are lost to us one
+    /// after the other is tried again.
     pub wait: std::time::Duration,
-    /// How many machines may die silently under one job after its command started (`spec/hazards.md` H10).
+    /// How many machines may die silently, or run out of disk, under one job after its command started
+    /// (`spec/hazards.md` H10).
     pub silent_losses: u8,
 }
 
@@ -217,7 +233,7 @@ impl Build {
     pub fn new(facts: Facts, blob: String, segment: &crate::plan::Segment) -> Self {
         let mut build = Self::bare(facts);
         build.diagnostics = segment.diagnostics.iter().take(50).cloned().collect();
-        build.append(SegmentRef { blob, jobs: 0, by: None, replace: false }, segment);
+        build.append(SegmentRef { blob, jobs: 0, by: None, number: 0, lost: false, replace: false }, segment);
         build
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::{Cell, JobState, Limits};
 use crate::attempt::Cause;
 use crate::plan::{ExitStatusMatch, Retry, RetryRule, SoftFail};
+use crate::time::Timestamp;
 
 /// The exit status that rules see when the job did not end by itself (`spec/agent.md`: lost agents are `-1`).
 pub const EXIT_STATUS_WITHOUT_EXIT: i32 = -1;
@@ -64,6 +65,11 @@ fn signal_reason(cause: Cause) -> &'static str {
     }
 }
 
+/// Ends that may be the job's own doing although they look like the machine's: three of them, and the job is red.
+pub(super) fn counts_as_silent(cause: Cause) -> bool {
+    matches!(cause, Cause::Lost | Cause::OutOfDisk)
+}
+
 /// Decides. `canceled`: the build or the job is being cancelled, so nothing is tried again.
 pub fn after_end(
     retry: &Retry,
@@ -72,6 +78,7 @@ pub fn after_end(
     canceled: bool,
     limits: &Limits,
     end: &super::fold::Ended,
+    now: Timestamp,
 ) -> Verdict {
     decide(
         retry,
@@ -86,6 +93,7 @@ pub fn after_end(
             permanent: end.permanent,
             started: end.started,
         },
+        now,
     )
 }
 
@@ -96,6 +104,7 @@ fn decide(
     canceled: bool,
     limits: &Limits,
     end: &Ending<'_>,
+    now: Timestamp,
 ) -> Verdict {
     if end.cause == Cause::Exit && end.exit_status == Some(0) {
         return Verdict::Final(JobState::Passed);
@@ -133,8 +142,10 @@ fn decide(
         let forbidden = end.started
             && (rules.is_some_and(<[RetryRule]>::is_empty)
                 || matching.zip(rules).is_some_and(|(m, rules)| rules[m].limit == 0));
-        let poison = end.cause == Cause::Lost && end.started && cell.silent + 1 >= u32::from(limits.silent_losses);
-        return if forbidden || poison { failed() } else { Verdict::OnUs(pause(cell.losses)) };
+        let poison = counts_as_silent(end.cause) && end.started && cell.silent + 1 >= u32::from(limits.silent_losses);
+        // What never works is not tried for ever: the job is red by a deadline and says why (invariant I7).
+        let too_late = cell.losses > 0 && now.since(cell.lost_since) > limits.wait;
+        return if forbidden || poison || too_late { failed() } else { Verdict::OnUs(pause(cell.losses)) };
     }
     match matching.zip(rules) {
         Some((m, rules)) if cell.rule_uses.get(m).copied().unwrap_or(0) < rules[m].limit => Verdict::ByRule(m),
@@ -315,7 +326,11 @@ mod tests {
             ),
         ];
         for (name, retry, soft, cell, ending, wanted) in cases {
-            assert_eq!(decide(&retry, &soft, &cell, false, &Limits::default(), &ending), wanted, "{name}");
+            assert_eq!(
+                decide(&retry, &soft, &cell, false, &Limits::default(), &ending, Timestamp(0)),
+                wanted,
+                "{name}"
+            );
         }
     }
 
@@ -330,6 +345,7 @@ mod tests {
                 true,
                 &Limits::default(),
                 &end(cause, Some(1), true),
+                Timestamp(0),
             );
             assert_eq!(verdict, Verdict::Final(JobState::Canceled));
         }

@@ -2,10 +2,9 @@
 //! looks at the states alone, so doing it twice changes nothing, and `WaitingFailed` is decided anew each time (a retry of
 //! what failed makes its dependents wait again).
 
-use std::collections::HashMap;
-
-use super::graph::{Needs, Node, Scope};
-use super::{Build, BuildState, Graph, JobState, Line, StepRef};
+use super::graph::{Graph, Needs};
+use super::schedule::{How, What};
+use super::{Build, BuildState, JobState, Line, StepRef};
 use crate::fleet::Requirement;
 use crate::ids::JobIndex;
 use crate::plan::{CommandStep, StepKind};
@@ -29,44 +28,55 @@ impl Status {
     }
 }
 
-/// What the steps so far mean for the ones that follow, in one scope.
-#[derive(Clone, Copy, Debug)]
-struct Before {
-    all: Status,
-    gate: Status,
-}
-
-impl Default for Before {
-    fn default() -> Self {
-        Self { all: Status::Passed, gate: Status::Passed }
-    }
+/// What the jobs of a step may do.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum May {
+    Wait,
+    Run,
+    /// Something that they need has failed, or will never come.
+    NotRun,
 }
 
 impl Build {
-    /// Brings every job and the build to the state that follows.
+    /// Brings every job and the build to the state that follows. `graph` must have every segment of the record.
     pub fn settle(&mut self, graph: &Graph, now: Timestamp) {
         if !self.failure.is_empty() {
             self.set_state(BuildState::Failed, now);
             return;
         }
-        // Each round moves at least one job forward, and a job moves a few times at most.
-        let rounds = graph.job_count() * 4 + 8;
-        let mut give_up = false;
-        for _ in 0..rounds {
-            let moved = self.round(graph, give_up, now);
-            if moved {
-                continue;
-            }
-            // Nothing moves and nothing runs, yet somebody waits: for a step that never came (1.7, rule 6).
-            let alive = self.cells.iter().any(|c| !c.state.is_final() && c.state != JobState::Waiting);
-            let waiting = self.cells.iter().any(|c| c.state == JobState::Waiting);
-            if alive || !waiting || give_up {
+        let before = self.cells.clone();
+        let mut statuses = vec![Status::Unfinished; graph.schedule.len()];
+        loop {
+            self.rounds(graph, &mut statuses, false, now);
+            if !self.is_stuck(graph) {
                 break;
             }
-            give_up = true;
+            // Nothing runs, yet somebody waits: for a step that never came (1.7, rule 6), or for itself.
+            self.rounds(graph, &mut statuses, true, now);
+            // That may let others run, who may upload the step: then it is waited for again.
+            if self.is_stuck(graph) || self.cells.iter().all(|c| c.state.is_final()) {
+                break;
+            }
+        }
+        if self.cells != before {
+            self.touch();
         }
         let state = self.derive_state(graph);
         self.set_state(state, now);
+    }
+
+    /// Somebody waits, and nobody is there who could change that.
+    fn is_stuck(&self, graph: &Graph) -> bool {
+        let mut waiting = false;
+        for cell in self.cells.iter() {
+            match cell.state {
+                JobState::Waiting => waiting = true,
+                state if !state.is_final() => return false,
+                _ => {}
+            }
+        }
+        // A graph that lacks segments says nothing about their jobs.
+        waiting && graph.job_count() >= self.cells.len()
     }
 
     fn set_state(&mut self, state: BuildState, now: Timestamp) {
@@ -74,78 +84,104 @@ impl Build {
             self.state = state;
             self.touch();
         }
-        if state.is_final() && self.finished_at.is_none() {
+        if !state.is_final() {
+            self.finished_at = None;
+        } else if self.finished_at.is_none() {
             self.finished_at = Some(now);
         }
     }
 
-    /// One pass over all steps in order. `give_up`: what waits for an unknown step fails.
-    fn round(&mut self, graph: &Graph, give_up: bool, now: Timestamp) -> bool {
-        let mut moved = false;
-        let failing = self.has_hard_failure();
-        let mut before: HashMap<Scope, Before> = HashMap::new();
-        for &this in &graph.order {
-            let node = &graph.steps[this];
-            let step = graph.step(this);
-            let top = before.get(&None).copied().unwrap_or_default();
-            let own = before.get(&node.scope).copied().unwrap_or_default();
-            let is_gate = matches!(step.kind, StepKind::Wait { .. } | StepKind::Block(_));
-            let needs = match &node.needs {
-                Needs::Nothing => Status::Passed,
-                Needs::Position if is_gate && node.scope.is_none() => own.all,
-                Needs::Position if is_gate => own.all.and(top.gate),
-                Needs::Position => own.gate.and(top.gate),
-                Needs::Steps { deps, missing } => {
-                    let absent = match (missing, give_up) {
-                        (false, _) => Status::Passed,
-                        (true, false) => Status::Unfinished,
-                        (true, true) => Status::Failed,
-                    };
-                    deps.iter().fold(absent, |sum, dep| {
-                        let status = self.deep_status(graph, dep.step, graph.steps.len());
-                        sum.and(if dep.allow_failure && status == Status::Failed { Status::Passed } else { status })
-                    })
-                }
-            };
-            let needs = match node.uploader {
-                Some(job) => needs.and(self.job_status(job)),
-                None => needs,
-            };
-            let open_anyway =
-                step.allow_dependency_failure || matches!(step.kind, StepKind::Wait { continue_on_failure: true });
-            let needs = if open_anyway && needs == Status::Failed { Status::Passed } else { needs };
-            let stop = match &step.kind {
-                StepKind::Command(command) => failing && command.cancel_on_build_failing,
-                _ => false,
-            };
-            for job in node.first..node.first + node.count {
-                moved |= self.advance(graph, JobIndex(job), needs, stop, now);
+    /// Looks at all conditions in order until nothing moves. `give_up`: what cannot be decided will never be.
+    fn rounds(&mut self, graph: &Graph, statuses: &mut [Status], give_up: bool, now: Timestamp) {
+        let schedule = &graph.schedule;
+        loop {
+            let failing = self.has_hard_failure();
+            let mut moved = false;
+            for &condition in &schedule.order {
+                let parts = schedule.parts(condition);
+                let of = |how: How, status: Status| match (how, status) {
+                    (How::After, _) | (How::Over, Status::Failed) => Status::Passed,
+                    (How::Passed | How::Over, status) => status,
+                };
+                let all = parts.iter().fold(Status::Passed, |sum, p| sum.and(of(p.how, statuses[p.of as usize])));
+                let status = match schedule.what(condition) {
+                    What::All => all,
+                    What::Gate(step) => match parts {
+                        [_, outer] if self.is_dropped(graph, step) => statuses[outer.of as usize],
+                        [_] if self.is_dropped(graph, step) => Status::Passed,
+                        [gate, ..] => statuses[gate.of as usize],
+                        [] => Status::Passed,
+                    },
+                    What::Step(step) => {
+                        moved |= self.advance_step(graph, step, all, failing, give_up, now);
+                        self.status(graph, step)
+                    }
+                };
+                // In a circle a condition may stand before its parts.
+                moved |= graph.circle().is_some() && statuses[condition as usize] != status;
+                statuses[condition as usize] = status;
             }
-            let status = self.status(node);
-            let gate = is_gate && step.left_out.is_none() && !node.ignored_wait;
-            let counts = !matches!(step.kind, StepKind::Input(_)) && !node.ignored_wait;
-            for scope in if node.scope.is_some() { vec![node.scope, None] } else { vec![None] } {
-                let entry = before.entry(scope).or_default();
-                if counts {
-                    entry.all = entry.all.and(status);
-                }
-                if gate && scope == node.scope {
-                    entry.gate = status;
-                }
+            if !moved && failing == self.has_hard_failure() {
+                return;
+            }
+        }
+    }
+
+    /// Moves the jobs of a step as far as they can move. `needs`: what it depends on, but for its uploader.
+    fn advance_step(
+        &mut self,
+        graph: &Graph,
+        this: StepRef,
+        needs: Status,
+        failing: bool,
+        give_up: bool,
+        now: Timestamp,
+    ) -> bool {
+        let node = &graph.steps[this];
+        let step = graph.step(this);
+        let jobs = node.first..node.first + node.count;
+        // Most steps of a large build are over.
+        let over = |job: u32| match self.cells.get(job as usize) {
+            Some(cell) => cell.state.is_final() && cell.state != JobState::WaitingFailed,
+            None => true,
+        };
+        if jobs.clone().all(over) {
+            return false;
+        }
+        let needs = match node.uploader {
+            Some(job) => needs.and(self.job_status(job)),
+            None => needs,
+        };
+        let needs = match node.needs {
+            Needs::Steps { missing: true, .. } => Status::Unfinished,
+            Needs::Steps { .. } | Needs::Position | Needs::Nothing => needs,
+        };
+        let open_anyway =
+            step.allow_dependency_failure || matches!(step.kind, StepKind::Wait { continue_on_failure: true });
+        let may = match needs {
+            Status::Passed => May::Run,
+            Status::Failed if open_anyway => May::Run,
+            Status::Failed => May::NotRun,
+            // No permission to fail helps against a step that does not exist.
+            Status::Unfinished if give_up => May::NotRun,
+            Status::Unfinished => May::Wait,
+        };
+        let stop = match &step.kind {
+            StepKind::Command(command) => failing && command.cancel_on_build_failing,
+            StepKind::Wait { .. } | StepKind::Block(_) | StepKind::Input(_) | StepKind::Trigger(_) => false,
+        };
+        let mut moved = false;
+        for job in jobs {
+            while self.advance(graph, JobIndex(job), may, stop, now) {
+                moved = true;
             }
         }
         moved
     }
 
-    fn status(&self, node: &Node) -> Status {
-        let jobs = &self.cells[node.first as usize..(node.first + node.count) as usize];
-        if jobs.iter().any(|c| !c.state.is_final()) {
-            Status::Unfinished
-        } else if jobs.iter().any(|c| c.state.is_failure()) {
-            Status::Failed
-        } else {
-            Status::Passed
-        }
+    fn status(&self, graph: &Graph, step: StepRef) -> Status {
+        let node = &graph.steps[step];
+        (node.first..node.first + node.count).fold(Status::Passed, |sum, job| sum.and(self.job_status(JobIndex(job))))
     }
 
     fn job_status(&self, job: JobIndex) -> Status {
@@ -156,14 +192,13 @@ impl Build {
         }
     }
 
-    /// A step together with everything that it uploaded, to any depth (1.7, rule 5). `depth` bounds the descent.
-    fn deep_status(&self, graph: &Graph, step: StepRef, depth: usize) -> Status {
+    /// Whether a step was written to run and then dropped by an upload: it is as if it were not there.
+    pub(super) fn is_dropped(&self, graph: &Graph, step: StepRef) -> bool {
         let node = &graph.steps[step];
-        let own = self.status(node);
-        if depth == 0 {
-            return own;
-        }
-        node.uploaded.iter().fold(own, |sum, &child| sum.and(self.deep_status(graph, child, depth - 1)))
+        let mut jobs = node.first..node.first + node.count;
+        !jobs.is_empty()
+            && graph.step(step).left_out.is_none()
+            && jobs.all(|job| self.cells.get(job as usize).is_some_and(|c| c.state == JobState::Broken))
     }
 
     fn has_hard_failure(&self) -> bool {
@@ -173,13 +208,15 @@ impl Build {
     }
 
     /// Moves one job by one step, if it can move.
-    fn advance(&mut self, graph: &Graph, job: JobIndex, needs: Status, stop: bool, now: Timestamp) -> bool {
+    fn advance(&mut self, graph: &Graph, job: JobIndex, may: May, stop: bool, now: Timestamp) -> bool {
         let canceled = self.cancel.is_some() || stop;
         let Some(written) = graph.job(job) else {
             return false;
         };
         let place = job.0 as usize;
-        let state = self.cells[place].state;
+        let Some(state) = self.cells.get(place).map(|c| c.state) else {
+            return false;
+        };
         if canceled {
             let next = match state {
                 JobState::Waiting | JobState::Blocked | JobState::Limited | JobState::Backoff => JobState::Canceled,
@@ -189,19 +226,16 @@ impl Build {
             let cell = &mut self.cells[place];
             cell.state = next;
             cell.revoke = next == JobState::Canceling;
-            if next == JobState::Canceled && cell.in_group {
-                (cell.in_group, cell.granted, cell.join, cell.leave) = (false, false, false, true);
+            if next == JobState::Canceled {
+                cell.leave_group();
             }
-            self.touch();
             return true;
         }
-        let next = match (state, needs) {
-            (JobState::Waiting, Status::Unfinished) | (JobState::WaitingFailed, Status::Failed) => {
-                return false;
-            }
-            (JobState::Waiting, Status::Failed) => JobState::WaitingFailed,
-            (JobState::WaitingFailed, Status::Unfinished | Status::Passed) => JobState::Waiting,
-            (JobState::Waiting, Status::Passed) => match &written.step.kind {
+        let next = match (state, may) {
+            (JobState::Waiting, May::Wait) | (JobState::WaitingFailed, May::NotRun) => return false,
+            (JobState::Waiting, May::NotRun) => JobState::WaitingFailed,
+            (JobState::WaitingFailed, May::Wait | May::Run) => JobState::Waiting,
+            (JobState::Waiting, May::Run) => match &written.step.kind {
                 StepKind::Wait { .. } => JobState::Passed,
                 StepKind::Block(_) | StepKind::Input(_) => JobState::Blocked,
                 StepKind::Trigger(_) => JobState::Failed,
@@ -228,7 +262,6 @@ impl Build {
             }
             _ => {}
         }
-        self.touch();
         true
     }
 

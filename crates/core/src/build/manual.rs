@@ -1,0 +1,71 @@
+//! Retries by hand: which jobs, and why not.
+
+use super::{Build, Graph, JobState};
+use crate::ids::JobIndex;
+use crate::plan::StepKind;
+
+impl Build {
+    pub(super) fn retry(&mut self, job: Option<JobIndex>, graph: &Graph) {
+        if self.cancel.is_some() {
+            return;
+        }
+        let mut changed = false;
+        for (place, cell) in (0u32..).zip(self.cells.iter_mut()) {
+            let wanted = match job {
+                Some(job) => job.0 == place && retry_refusal(graph, JobIndex(place), cell.state).is_none(),
+                None => {
+                    matches!(cell.state, JobState::Failed | JobState::TimedOut | JobState::Canceled | JobState::Expired)
+                        && retry_refusal(graph, JobIndex(place), cell.state).is_none()
+                }
+            };
+            if wanted {
+                cell.state = JobState::Waiting;
+                cell.retries += 1;
+                cell.losses = 0;
+                cell.silent = 0;
+                changed = true;
+            }
+        }
+        if changed {
+            self.finished_at = None;
+            self.touch();
+        }
+    }
+
+    /// Why a job may not be retried by hand, for people; `None` if it may.
+    pub fn retry_refused(&self, graph: &Graph, job: JobIndex) -> Option<String> {
+        if self.cancel.is_some() {
+            return Some("the build was canceled: make a new build instead".to_owned());
+        }
+        let state = self.cells.get(job.0 as usize).map_or(JobState::Waiting, |c| c.state);
+        retry_refusal(graph, job, state)
+    }
+}
+
+fn retry_refusal(graph: &Graph, job: JobIndex, state: JobState) -> Option<String> {
+    let Some(written) = graph.job(job) else {
+        return Some("there is no such job".to_owned());
+    };
+    let Some(command) = written.command else {
+        return Some(match &written.step.kind {
+            StepKind::Wait { .. } => "a wait step cannot be retried".to_owned(),
+            StepKind::Block(_) | StepKind::Input(_) => "a step that waits for a person cannot be retried".to_owned(),
+            StepKind::Trigger(_) | StepKind::Command(_) => "a trigger step cannot be retried".to_owned(),
+        });
+    };
+    if !state.is_final() {
+        return Some(format!("the job is {}, only a job that has ended can be retried", state.name()));
+    }
+    if matches!(state, JobState::Broken | JobState::Skipped | JobState::WaitingFailed) {
+        return Some(format!("the job did not run: it is {}", state.name()));
+    }
+    let manual = &command.retry.manual;
+    let reason = || manual.reason.as_ref().map_or_else(String::new, |r| format!(": {r}"));
+    if !manual.allowed {
+        return Some(format!("the step does not allow retries by hand{}", reason()));
+    }
+    if matches!(state, JobState::Passed) && !manual.permit_on_passed {
+        return Some(format!("the step does not allow retries of a job that passed{}", reason()));
+    }
+    None
+}
