@@ -66,6 +66,35 @@ impl Context {
         Self { unset: Unset::Unknown, decide: false, ..Self::default() }
     }
 
+    /// What conditions see: the facts, the variables of [`Context::env`], and the changed files. A standard variable
+    /// in the environment stands in for a fact that is not given, so that `--env BUILDKITE_BRANCH=main` is enough.
+    pub(crate) fn condition_facts(&self) -> Facts {
+        let mut facts = self.facts.clone();
+        facts.build_env.extend(self.env.iter().cloned());
+        facts.changed_files.clone_from(&self.changed_files);
+        let env = &facts.build_env;
+        let build = &mut facts.build;
+        let fill = |fact: &mut Option<String>, name: &str| {
+            if fact.is_none() {
+                *fact = env.get(name).filter(|value| !value.is_empty()).cloned();
+            }
+        };
+        fill(&mut build.branch, "BUILDKITE_BRANCH");
+        fill(&mut build.tag, "BUILDKITE_TAG");
+        fill(&mut build.message, "BUILDKITE_MESSAGE");
+        fill(&mut build.commit, "BUILDKITE_COMMIT");
+        fill(&mut build.source, "BUILDKITE_SOURCE");
+        fill(&mut build.pull_request.base_branch, "BUILDKITE_PULL_REQUEST_BASE_BRANCH");
+        if env.get("BUILDKITE_PULL_REQUEST").is_some_and(|id| id != "false") {
+            fill(&mut build.pull_request.id, "BUILDKITE_PULL_REQUEST");
+        }
+        fill(&mut facts.pipeline.slug, "BUILDKITE_PIPELINE_SLUG");
+        fill(&mut facts.pipeline.default_branch, "BUILDKITE_PIPELINE_DEFAULT_BRANCH");
+        fill(&mut facts.pipeline.repository, "BUILDKITE_REPO");
+        fill(&mut facts.organization.slug, "BUILDKITE_ORGANIZATION_SLUG");
+        facts
+    }
+
     /// The variables that `$X` sees before the file's own `env`: those that follow from the facts, below
     /// [`Context::env`].
     pub(crate) fn interpolation_env(&self) -> Vec<(String, String)> {

@@ -4,14 +4,16 @@ use std::borrow::Cow;
 
 use tidegate_core::diagnostic::Diagnostic;
 use tidegate_core::plan::{
-    CommandStep, DependsOn, Group, Job, LeftOut, LeftOutKind, Segment, Step, StepKind,
+    CommandStep, DependsOn, Group, Job, JobSpec, LeftOut, LeftOutKind, Segment, Step, StepKind,
 };
 
 use crate::codes::Code;
 use crate::context::Context;
+use crate::filter::Decider;
 use crate::graph;
 use crate::interpolate::interpolate_tree;
 use crate::limits::Limits;
+use crate::matrix::{Matrix, Substitution};
 use crate::read::{CommandDraft, Defaults, Draft, Filters, KindDraft, Reader, StepDraft};
 use crate::source::{Report, Source, Span, Text};
 use crate::yaml::{self, Node};
@@ -114,8 +116,29 @@ fn read_draft(tree: &Node, report: &mut Report<'_>, context: &Context, lint: boo
 }
 
 fn make_steps(draft: &Draft, report: &mut Report<'_>, context: &Context) -> Vec<Step> {
-    let mut maker = Maker { report, context, draft, jobs: 0 };
-    draft.steps.iter().map(|step| maker.step(step)).collect()
+    let mut maker = Maker { report, context, draft, decider: Decider::new(context), jobs: 0, bytes: 0 };
+    let mut steps: Vec<Step> = draft.steps.iter().map(|step| maker.step(step)).collect();
+    ignore_waits(&mut steps);
+    steps
+}
+
+/// A wait directly before or after a block is ignored, which is decided after conditions are
+/// (`spec/pipeline.md` 1.5).
+fn ignore_waits(steps: &mut [Step]) {
+    let kept: Vec<usize> = (0..steps.len()).filter(|at| steps[*at].left_out.is_none()).collect();
+    for pair in kept.windows(2) {
+        let &[before, after] = pair else { continue };
+        if steps[before].group != steps[after].group {
+            continue;
+        }
+        let wait = match (&steps[before].kind, &steps[after].kind) {
+            (StepKind::Wait { .. }, StepKind::Block(_)) => before,
+            (StepKind::Block(_), StepKind::Wait { .. }) => after,
+            _ => continue,
+        };
+        let why = "a wait next to a block is ignored".to_owned();
+        steps[wait].left_out = Some(LeftOut { kind: LeftOutKind::Skipped, why });
+    }
 }
 
 fn finish(draft: Draft, steps: Vec<Step>) -> Segment {
@@ -132,7 +155,10 @@ struct Maker<'m, 'a> {
     report: &'m mut Report<'a>,
     context: &'m Context,
     draft: &'m Draft,
+    decider: Decider<'m>,
     jobs: usize,
+    /// Text in the jobs of matrices.
+    bytes: usize,
 }
 
 impl Maker<'_, '_> {
@@ -153,9 +179,10 @@ impl Maker<'_, '_> {
                 DependsOn::Explicit(own)
             }
         };
-        let left_out = group
-            .and_then(|group| left_out(&group.filters))
-            .or_else(|| left_out(&step.filters));
+        let left_out = match group.and_then(|group| self.left_out(&group.filters)) {
+            Some(left_out) => Some(left_out),
+            None => self.left_out(&step.filters),
+        };
         Step {
             key: step.key.as_ref().map(|key| key.value.clone()),
             label: step.label.clone(),
@@ -186,6 +213,10 @@ impl Maker<'_, '_> {
     fn command(&mut self, step: &StepDraft, command: &CommandDraft) -> CommandStep {
         let mut out = command.step.clone();
         inherit(&mut out, command, &self.draft.defaults, &self.context.default_queue);
+        if let Some(matrix) = &command.matrix {
+            self.matrix_jobs(step, matrix, &mut out);
+            return out;
+        }
         let copies = command.parallelism.as_ref().map(|copies| copies.value);
         self.count_jobs(copies.unwrap_or(1).max(1) as usize, step.span);
         out.jobs = match copies {
@@ -197,6 +228,47 @@ impl Maker<'_, '_> {
             Some(_) => Vec::new(),
         };
         out
+    }
+
+    fn matrix_jobs(&mut self, step: &StepDraft, matrix: &Matrix, out: &mut CommandStep) {
+        let combinations = matrix.combinations();
+        self.count_jobs(combinations.len(), step.span);
+        for combination in combinations {
+            let names = matrix.dimensions.iter().map(|(name, _)| name.clone());
+            let values: Vec<(String, String)> = names.zip(combination.values).collect();
+            let substitution = Substitution { values: &values };
+            let mut spec = substitution.spec(&out.spec);
+            if let Some(soft_fail) = combination.soft_fail {
+                spec.get_or_insert_with(|| out.spec.clone()).soft_fail = soft_fail;
+            }
+            let label = substitution.text(&step.label);
+            self.bytes = self.bytes.saturating_add(spec.as_ref().map_or(0, size));
+            let limit = self.context.limits.expanded_bytes;
+            if self.bytes > limit {
+                self.report
+                    .error(Code::TooLarge, step.span, format!("more than {limit} bytes of text in the jobs of matrices"))
+                    .help(Limits::raise("expanded_bytes"));
+                return;
+            }
+            let left_out = combination.skip.map(|reason| LeftOut {
+                kind: LeftOutKind::Skipped,
+                why: if reason.is_empty() { "an adjustment of the matrix skips it".to_owned() } else { reason },
+            });
+            out.jobs.push(Job { parallel: None, matrix: values, left_out, label, spec: spec.map(Box::new) });
+        }
+    }
+
+    fn left_out(&mut self, filters: &Filters) -> Option<LeftOut> {
+        match self.decider.left_out(filters) {
+            Ok(left_out) => left_out,
+            Err(failed) => {
+                let span = filters.condition.as_ref().map_or_else(Span::default, |condition| condition.span);
+                self.report
+                    .error(Code::ConditionFailed, span, format!("this condition failed: {}", failed.message))
+                    .help_if(failed.help);
+                None
+            }
+        }
     }
 
     fn count_jobs(&mut self, count: usize, span: Span) {
@@ -256,8 +328,21 @@ fn merge_checkout(
     Some(serde_json::Value::Object(own))
 }
 
-fn left_out(filters: &Filters) -> Option<LeftOut> {
-    let reason = filters.skip.as_ref()?;
-    let why = if reason.is_empty() { "`skip` is true".to_owned() } else { format!("skipped: {reason}") };
-    Some(LeftOut { kind: LeftOutKind::Skipped, why })
+/// The bytes of text in what a job runs, near enough for a budget.
+fn size(spec: &JobSpec) -> usize {
+    let pairs = [&spec.env, &spec.agents, &spec.secrets];
+    let pairs = pairs.into_iter().flatten().map(|(key, value)| key.len() + value.len());
+    let plugins = spec.plugins.iter().map(|plugin| plugin.source.len() + json_size(&plugin.config));
+    let rest = spec.cache.iter().chain(&spec.checkout).map(json_size);
+    let paths = spec.artifact_paths.iter().map(String::len);
+    spec.command.len() + pairs.chain(plugins).chain(rest).chain(paths).sum::<usize>()
+}
+
+fn json_size(value: &serde_json::Value) -> usize {
+    match value {
+        serde_json::Value::String(text) => text.len(),
+        serde_json::Value::Array(items) => items.iter().map(json_size).sum(),
+        serde_json::Value::Object(map) => map.iter().map(|(key, value)| key.len() + json_size(value)).sum(),
+        serde_json::Value::Null | serde_json::Value::Bool(_) | serde_json::Value::Number(_) => 8,
+    }
 }

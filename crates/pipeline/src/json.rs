@@ -50,3 +50,20 @@ fn whole(value: f64) -> Option<Json> {
     #[expect(clippy::cast_possible_truncation, reason = "guarded by the bound, below which floats are exact integers")]
     (value.fract() == 0.0 && value.abs() < 9_007_199_254_740_992.0).then(|| Json::from(value as i64))
 }
+
+/// JSON as Go's `encoding/json` writes it: keys sorted, no blanks, and `<`, `>`, `&` escaped.
+pub(crate) fn go_text(value: &Json) -> String {
+    let text = sort(value.clone()).to_string();
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '<' => out.push_str("\\u003c"),
+            '>' => out.push_str("\\u003e"),
+            '&' => out.push_str("\\u0026"),
+            '\u{2028}' => out.push_str("\\u2028"),
+            '\u{2029}' => out.push_str("\\u2029"),
+            c => out.push(c),
+        }
+    }
+    out
+}

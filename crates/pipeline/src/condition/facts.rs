@@ -22,6 +22,9 @@ pub struct Facts {
     /// Variables of the pipeline's settings, below those of the build.
     #[serde(deserialize_with = "null_is_empty")]
     pub project_env: Variables,
+    /// Changed files, for `build.changed_files` in pipeline files; see docs/decisions/0104.
+    #[serde(skip)]
+    pub changed_files: Option<Vec<String>>,
 }
 
 /// Variables by name.

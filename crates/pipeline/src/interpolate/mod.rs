@@ -6,7 +6,7 @@ mod tree;
 use parse::{Item, Operation, Piece};
 use thiserror::Error;
 
-pub(crate) use tree::interpolate_tree;
+pub(crate) use tree::{interpolate_tree, place_within};
 
 /// Why a text could not be interpolated.
 #[derive(Clone, Debug, Eq, Error, PartialEq)]

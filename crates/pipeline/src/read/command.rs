@@ -7,10 +7,11 @@ use super::fields::{Field, Fields};
 use super::{CommandDraft, Reader, Spanned};
 use crate::attributes::Kind;
 use crate::codes::Code;
+use crate::condition::EntryPoint;
 use crate::json;
 use crate::limits::Limits;
 use crate::plugin;
-use crate::yaml::{Node, Value};
+use crate::yaml::{Map, Node, Value};
 
 /// Names of services that may be notified, and whether a step may name them.
 const SERVICES: [(&str, bool); 8] = [
@@ -27,7 +28,7 @@ const SERVICES: [(&str, bool); 8] = [
 
 impl Reader<'_, '_> {
     /// The draft, and the label of a step that has none: its command, or its first plugin.
-    pub(super) fn command(&mut self, fields: &Fields<'_>) -> (CommandDraft, Option<String>) {
+    pub(super) fn command(&mut self, fields: &Fields<'_>, map: &Map) -> (CommandDraft, Option<String>) {
         let mut spec = JobSpec::default();
         // Of `command` and `commands` the other implementation takes the latter.
         let command = fields.take(self, &["commands", "command", "script"]);
@@ -102,8 +103,17 @@ impl Reader<'_, '_> {
                     )
                     .help("make the copies a dimension of the matrix");
             }
-            Spanned { value: field.node.clone(), span: field.key_span, unknown: field.node.unknown }
+            self.matrix(field)
         });
+        // A matrix that could not be read says nothing about the tokens.
+        let matrix = match matrix {
+            Some(None) => None,
+            matrix => {
+                let matrix = matrix.flatten();
+                self.matrix_tokens(map, matrix.as_ref());
+                matrix
+            }
+        };
         let label = first_line(&step.spec.command).or_else(|| step.spec.plugins.first().map(|p| p.source.clone()));
         let own_agents = agents.is_some();
         let own_priority = priority.is_some_and(|field| !field.node.is_null());
@@ -254,7 +264,7 @@ impl Reader<'_, '_> {
     }
 
     /// `{key: SECRET, environment_variable: NAME}`, as the other server writes it.
-    fn secret_entry(&mut self, map: &crate::yaml::Map, node: &Node) -> Option<(String, String)> {
+    fn secret_entry(&mut self, map: &Map, node: &Node) -> Option<(String, String)> {
         let fields = Fields::new(map, map.first().map_or(node.span, |first| first.key_span));
         let Some(key) = fields.take_one("key") else {
             self.report
@@ -464,7 +474,13 @@ impl Reader<'_, '_> {
             return self.wrong_type(item, "a list of services");
         };
         let fields = Fields::new(map, map.first().map_or(item.node.span, |first| first.key_span));
-        let condition = fields.take_one("if").and_then(|field| self.text(field));
+        let entry_point =
+            if kind == Kind::Top { EntryPoint::BuildNotification } else { EntryPoint::StepNotification };
+        let condition = fields.take_one("if").and_then(|field| {
+            let text = self.text(field)?;
+            self.condition(&text, field, entry_point);
+            Some(text)
+        });
         let Some((service, found)) = names.iter().find_map(|name| fields.take_one(name).map(|found| (*name, found)))
         else {
             let known: Vec<&str> = names.clone();

@@ -3,7 +3,9 @@
 mod command;
 mod depends;
 mod fields;
+mod condition;
 mod manual;
+mod matrix;
 mod retry;
 mod step;
 mod trigger;
@@ -14,6 +16,7 @@ use tidegate_core::plan::{CommandStep, Dependency, Env, ManualStep, Notify, Trig
 use crate::attributes::{self, Kind};
 use crate::codes::Code;
 use crate::context::Context;
+use crate::matrix::Matrix;
 use crate::source::{Report, Span};
 use crate::yaml::{Map, Node, Value};
 use fields::{Field, Fields};
@@ -106,7 +109,7 @@ pub(crate) enum KindDraft {
 pub(crate) struct CommandDraft {
     pub(crate) step: CommandStep,
     pub(crate) parallelism: Option<Spanned<u32>>,
-    pub(crate) matrix: Option<Spanned<Node>>,
+    pub(crate) matrix: Option<Matrix>,
     /// Whether the step has `agents` of its own.
     pub(crate) own_agents: bool,
     pub(crate) own_priority: bool,

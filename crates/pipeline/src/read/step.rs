@@ -6,6 +6,10 @@ use super::fields::{Field, Fields};
 use super::{Filters, GroupDraft, IfChanged, KindDraft, Reader, Spanned, StepDraft};
 use crate::attributes::{self, ATTRIBUTES, Kind};
 use crate::codes::Code;
+use crate::condition::EntryPoint;
+use crate::glob::Glob;
+use crate::interpolate::place_within;
+use crate::limits::Limits;
 use crate::source::Span;
 use crate::yaml::{Entry, Map, Node, Value, get};
 
@@ -177,7 +181,7 @@ impl Reader<'_, '_> {
         let filters = self.filters(&fields, kind);
         let (kind_draft, own_label) = match kind {
             Kind::Command => {
-                let (draft, command) = self.command(&fields);
+                let (draft, command) = self.command(&fields, map);
                 (KindDraft::Command(Box::new(draft)), command)
             }
             Kind::Wait => {
@@ -250,15 +254,15 @@ impl Reader<'_, '_> {
     fn filters(&mut self, fields: &Fields<'_>, kind: Kind) -> Filters {
         let condition = fields.take_one("if").and_then(|field| {
             let value = self.text(field)?;
+            self.condition(&value, field, EntryPoint::BuildCondition);
             Some(Spanned { value, span: field.value_span(), unknown: field.node.unknown })
         });
         let branches = match kind {
             Kind::Group => None,
-            _ => fields.take_one("branches").filter(|field| !field.node.is_null()).map(|field| {
-                let texts = self.texts(field);
-                let value = texts.iter().flat_map(|text| text.split_whitespace()).map(str::to_owned).collect();
-                (field.key_span, Spanned { value, span: field.value_span(), unknown: field.node.unknown })
-            }),
+            _ => fields
+                .take_one("branches")
+                .filter(|field| !field.node.is_null())
+                .map(|field| (field.key_span, self.branches(field))),
         };
         let filterable = matches!(kind, Kind::Command | Kind::Trigger | Kind::Group);
         let if_changed = fields
@@ -274,24 +278,117 @@ impl Reader<'_, '_> {
         Filters { condition, branches: branches.map(|(_, branches)| branches), if_changed, skip }
     }
 
+    fn branches(&mut self, field: Field<'_>) -> Spanned<Vec<String>> {
+        let mut value = Vec::new();
+        for item in self.nodes(field) {
+            let Some(text) = self.text(item) else { continue };
+            let mut from = 0;
+            for pattern in text.split_whitespace() {
+                from += text[from..].find(pattern).unwrap_or(0);
+                self.branch_pattern(pattern, from, &text, item);
+                from += pattern.len();
+                value.push(pattern.to_owned());
+            }
+        }
+        Spanned { value, span: field.value_span(), unknown: field.node.unknown }
+    }
+
+    /// Checks the pattern that begins at `start` of the text.
+    fn branch_pattern(&mut self, pattern: &str, start: usize, text: &str, item: Field<'_>) {
+        let limit = self.context.limits.pattern_bytes;
+        if pattern.len() > limit {
+            self.report
+                .error(
+                    Code::PatternTooLong,
+                    item.value_span(),
+                    format!("a branch pattern of {} bytes, more than the cap of {limit}", pattern.len()),
+                )
+                .help(Limits::raise("pattern_bytes"));
+        }
+        if !self.lint || item.node.unknown {
+            return;
+        }
+        let place = place_within(self.report, item.value_span(), text, start, start + pattern.len());
+        let trap = if pattern == "!" {
+            Some(("`!` alone excludes nothing".to_owned(), "write the branch right behind it, such as `!main`"))
+        } else if pattern.starts_with("refs/") {
+            Some((format!("`{pattern}` never matches: branches have no `refs/heads/` in front"), "write the short name"))
+        } else if pattern.starts_with('/') || pattern.starts_with('^') || pattern.ends_with('$') {
+            Some((
+                format!("`{pattern}` is a pattern with `*`, not a regular expression"),
+                "write the names with `*`, or use `if: build.branch =~ /…/`",
+            ))
+        } else if pattern.contains(',') || pattern.contains('[') || pattern.contains('?') {
+            Some((
+                format!("in `{pattern}` only `*` and a leading `!` have a meaning"),
+                "separate patterns by spaces, and write each name",
+            ))
+        } else {
+            None
+        };
+        if let Some((message, help)) = trap {
+            self.report.warn(Code::BranchPattern, place, message).help(help);
+        }
+    }
+
     fn if_changed(&mut self, field: Field<'_>) -> Option<Spanned<IfChanged>> {
         let value = match &field.node.value {
             Value::Map(map) => {
                 let fields = Fields::new(map, field.key_span);
-                let include = fields.take_one("include").map(|field| self.texts(field));
-                let exclude = fields.take_one("exclude").map(|field| self.texts(field));
+                let include = fields.take_one("include").map(|field| self.globs(field));
+                let exclude = fields.take_one("exclude").map(|field| self.globs(field));
                 self.only(&fields, "if_changed", &["include", "exclude"]);
                 let Some(include) = include else {
                     self.report
-                        .error(Code::MissingAttribute, field.key_span, "`if_changed` needs `include`")
+                        .warn(Code::MissingAttribute, field.key_span, "`if_changed` without `include` leaves nothing out")
                         .help("write `include: \"**\"` for every file");
                     return None;
                 };
                 IfChanged { include, exclude: exclude.unwrap_or_default() }
             }
-            _ => IfChanged { include: self.texts(field), exclude: Vec::new() },
+            _ => IfChanged { include: self.globs(field), exclude: Vec::new() },
         };
         Some(Spanned { value, span: field.value_span(), unknown: field.node.unknown })
+    }
+
+    /// Globs; one that is malformed leaves nothing out, so it is worth a word and no error.
+    fn globs(&mut self, field: Field<'_>) -> Vec<String> {
+        let mut out = Vec::new();
+        let limit = self.context.limits.pattern_bytes;
+        for item in self.nodes(field) {
+            let Some(pattern) = self.text(item) else { continue };
+            if pattern.len() > limit {
+                self.report
+                    .error(
+                        Code::PatternTooLong,
+                        item.value_span(),
+                        format!("a glob of {} bytes, more than the cap of {limit}", pattern.len()),
+                    )
+                    .help(Limits::raise("pattern_bytes"));
+                continue;
+            }
+            if let Err(error) = Glob::new(&pattern)
+                && !item.node.unknown
+            {
+                self.report
+                    .warn(
+                        Code::BadPattern,
+                        item.value_span(),
+                        format!("`{pattern}` is no glob, so the step is never left out: {error}"),
+                    )
+                    .help("close it, or write a backslash in front");
+            } else if self.lint && (pattern.starts_with('/') || pattern.starts_with("./")) {
+                self.report
+                    .warn(
+                        Code::BadPattern,
+                        item.value_span(),
+                        format!("`{pattern}` never matches: paths begin at the root of the repository"),
+                    )
+                    .help(format!("write `{}`", pattern.trim_start_matches("./").trim_start_matches('/')));
+            }
+            out.push(pattern);
+        }
+        out
     }
 
     /// The reason to skip, empty for `true`; `None` where the step is not skipped.
