@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate_core::event::Event;
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use crate::actors::{Actor, DOORBELL};
@@ -29,12 +29,13 @@ enum Handled {
     Later(Duration),
 }
 
-/// Runs the loops until `stop` turns true. Steps that have begun are finished.
-pub async fn run(engine: Arc<Engine>, fleet_changed: Arc<Notify>, stop: watch::Receiver<bool>) {
+/// Runs the loops until `stop` turns true. Steps that have begun are finished. A change of `fleet` says that machines came
+/// or went: they are looked at then at once.
+pub async fn run(engine: Arc<Engine>, fleet: watch::Receiver<u64>, stop: watch::Receiver<bool>) {
     let mut tasks = JoinSet::new();
     tasks.spawn(consume(Arc::clone(&engine), DOORBELL, STEPS, stop.clone()));
     tasks.spawn(consume(Arc::clone(&engine), INGEST, 2, stop.clone()));
-    tasks.spawn(watch_fleet(Arc::clone(&engine), fleet_changed, stop.clone()));
+    tasks.spawn(watch_fleet(Arc::clone(&engine), fleet, stop.clone()));
     tasks.spawn(watch_records(engine, stop));
     while tasks.join_next().await.is_some() {}
 }
@@ -76,14 +77,15 @@ async fn consume(engine: Arc<Engine>, queue: &'static str, at_once: usize, mut s
     while running.join_next().await.is_some() {}
 }
 
-async fn watch_fleet(engine: Arc<Engine>, changed: Arc<Notify>, mut stop: watch::Receiver<bool>) {
+async fn watch_fleet(engine: Arc<Engine>, mut fleet: watch::Receiver<u64>, mut stop: watch::Receiver<bool>) {
     loop {
         if let Err(error) = engine.sweep_fleet().await {
             tracing::warn!(%error, "the machines cannot be looked at");
         }
         tokio::select! {
             () = stopped(&mut stop) => return,
-            () = changed.notified() => {}
+            // An error means that nobody tells any more: the timer is left.
+            Ok(()) = fleet.changed() => {}
             () = engine.ports().clock.sleep(FLEET_EVERY) => {}
         }
     }

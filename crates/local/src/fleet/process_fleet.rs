@@ -110,6 +110,11 @@ impl ProcessFleet {
         same_secret(expected.expose(), token).then_some(instance)
     }
 
+    /// The pool of an instance that is described.
+    pub fn pool_of(&self, instance: &InstanceId) -> Option<PoolName> {
+        self.inner.entries().get(instance).map(|entry| entry.pool.clone())
+    }
+
     /// Ends all instances and waits until nothing of them is left. Returns whether that was so within `patience`.
     pub async fn end_all(&self, patience: Duration) -> bool {
         let mut changes = self.changes();
