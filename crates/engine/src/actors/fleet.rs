@@ -213,14 +213,16 @@ impl Engine {
         }
     }
 
-    /// Ends what a lost machine holds, then the machine.
+    /// Ends what a machine that is gone holds, and everything that is left of it.
     async fn bury(&self, instance: &InstanceId, why: &str) -> Result<(), Error> {
-        tracing::warn!(instance.id = %instance, %why, "a machine is lost");
         self.ports.fleet.terminate(std::slice::from_ref(instance)).await?;
-        if let Some(record) = self.load::<crate::gate::InstanceRecord>(&keys::instance(instance)).await?
-            && let Some(attempt) = &record.body.holding
-        {
-            self.lose_attempt(attempt, instance, Cause::Lost, why).await?;
+        let record = self.load::<crate::gate::InstanceRecord>(&keys::instance(instance)).await?;
+        match record.and_then(|r| r.body.holding) {
+            Some(attempt) => {
+                tracing::warn!(instance.id = %instance, attempt.id = %attempt, %why, "a machine is lost under a job");
+                self.lose_attempt(&attempt, instance, Cause::Lost, why).await?;
+            }
+            None => tracing::info!(instance.id = %instance, %why, "a machine has left"),
         }
         self.ports.store.delete_if(&keys::beat(instance), Expect::Any).await?;
         self.ports.store.delete_if(&keys::instance(instance), Expect::Any).await?;
