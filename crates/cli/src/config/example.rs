@@ -1,0 +1,58 @@
+/// What `tidegate config example` prints. A test reads it, so it is always a valid configuration.
+pub(crate) const EXAMPLE: &str = r#"# Configuration of `tidegate up`. Every key that is commented out shows its default.
+
+# Where GitHub's webhooks arrive: `POST /webhook` and `GET /healthz`, nothing else.
+listen = "127.0.0.1:8920"
+
+# Everything else: clients and instances. Needs the token that the server writes into its state directory.
+api_listen = "127.0.0.1:8921"
+
+# Where people reach this server, for links in commit statuses.
+# base_url = "https://ci.example.com"
+
+[webhook]
+# The secret that GitHub signs deliveries with: in a file, or here as `secret = "…"`.
+secret_file = "webhook.secret"
+# While the secret is being changed: deliveries signed with the one before are accepted too.
+# previous_secret_file = "webhook.secret.old"
+
+# Where results are posted as commit statuses. Without it they are only recorded.
+# [github]
+# token_file = "github.token"
+# api_url = "https://api.github.com"
+
+# A repository that is built. `id` is what decides; the name is for people.
+# `gh api repos/OWNER/NAME --jq .id` prints it.
+[[repository]]
+full_name = "octo-org/web"
+id = 123456789
+# clone_url = "https://github.com/octo-org/web.git"
+
+# A repository without a pipeline here has one of its own name, read from `.tidegate/pipeline.yml` or the places where
+# Buildkite looks.
+# [[pipeline]]
+# slug = "web-deploy"
+# repository = "octo-org/web"
+# file = ".tidegate/deploy.yml"
+# branches = "main release/*"
+
+# Machines: here child processes of the server. A job goes to the first pool that offers what its `agents` ask for; the
+# pool's name is its `queue`. Without any pool there is one of name `default`, as wide as the machine has cores.
+[[pool]]
+name = "default"
+width = 4
+# idle = "60s"            # an idle instance leaves after this long
+# hard_stop = "4h"        # an instance ends after this long, whatever happens
+# tags = { os = "linux" }
+
+# [limits]
+# wait = "24h"            # a job that no instance takes ends `expired` after this long
+# grace = "10s"           # between SIGTERM and SIGKILL when a job is canceled or its time is over
+# silence = "10m"         # an instance that does not report for this long is given up
+# boot = "60s"            # an instance must report within this long after its launch
+# beat = "1s"             # how often an instance reports
+# log_bytes = 1073741824  # how much of a job's log is kept
+
+# [retention]
+# builds = "90d"
+"#;

@@ -1,0 +1,390 @@
+//! The file as it is written, and how it is checked.
+
+use std::collections::{BTreeMap, HashSet};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use secrecy::SecretString;
+use serde::Deserialize;
+use tidegate_core::fleet::PoolPolicy;
+use tidegate_core::ids::{PipelineSlug, PoolName, RepositoryId, RepositoryName};
+use tidegate_core::trust::Trust;
+use tidegate_engine::PipelineSettings;
+use tidegate_engine::ports::RepositorySource;
+use toml::Spanned;
+
+use super::duration::Span;
+use super::{Config, ConfigError, GitHubApi, LimitSettings, WebhookSecrets, default_pool, suggest};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    listen: Option<Spanned<String>>,
+    api_listen: Option<Spanned<String>>,
+    base_url: Option<Spanned<String>>,
+    organization: Option<String>,
+    #[serde(default)]
+    webhook: Webhook,
+    github: Option<GitHub>,
+    #[serde(default)]
+    repository: Vec<Repository>,
+    #[serde(default)]
+    pipeline: Vec<Pipeline>,
+    #[serde(default)]
+    pool: Vec<Pool>,
+    #[serde(default)]
+    limits: Limits,
+    #[serde(default)]
+    retention: Retention,
+    #[serde(default)]
+    hooks: Hooks,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Webhook {
+    secret: Option<Spanned<String>>,
+    secret_file: Option<Spanned<PathBuf>>,
+    previous_secret: Option<Spanned<String>>,
+    previous_secret_file: Option<Spanned<PathBuf>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct GitHub {
+    token: Option<Spanned<String>>,
+    token_file: Option<Spanned<PathBuf>>,
+    api_url: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Repository {
+    full_name: Spanned<String>,
+    id: Spanned<u64>,
+    clone_url: Option<Spanned<String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Pipeline {
+    slug: Spanned<String>,
+    repository: Spanned<String>,
+    file: Option<Spanned<String>>,
+    #[serde(default)]
+    branches: Branches,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(untagged)]
+enum Branches {
+    #[default]
+    All,
+    Text(String),
+    List(Vec<String>),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Pool {
+    name: Spanned<String>,
+    width: u32,
+    idle: Option<Span>,
+    hard_stop: Option<Span>,
+    #[serde(default)]
+    tags: BTreeMap<String, String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Limits {
+    wait: Option<Span>,
+    grace: Option<Span>,
+    silence: Option<Spanned<Span>>,
+    boot: Option<Span>,
+    beat: Option<Span>,
+    log_bytes: Option<u64>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Retention {
+    builds: Option<Span>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Hooks {
+    dir: Option<PathBuf>,
+    plugin_mirrors: Option<PathBuf>,
+}
+
+/// Where findings are.
+struct Reader<'a> {
+    path: &'a Path,
+    text: &'a str,
+}
+
+impl Reader<'_> {
+    fn wrong(&self, at: Option<std::ops::Range<usize>>, message: impl Into<String>) -> ConfigError {
+        let (line, column) = at.map_or((0, 0), |span| {
+            let before = &self.text[..span.start.min(self.text.len())];
+            let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+            (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
+        });
+        ConfigError::Wrong { path: self.path.to_owned(), line, column, message: message.into() }
+    }
+
+    fn at<T, V, E: std::fmt::Display>(
+        &self,
+        value: &Spanned<T>,
+        parse: impl FnOnce(&T) -> Result<V, E>,
+    ) -> Result<V, ConfigError> {
+        parse(value.get_ref()).map_err(|error| self.wrong(Some(value.span()), error.to_string()))
+    }
+
+    fn beside(&self, file: &Path) -> PathBuf {
+        self.path.parent().map_or_else(|| file.to_owned(), |dir| dir.join(file))
+    }
+
+    /// A secret, written here or in a file of its own. A newline at the end of the file does not count.
+    fn secret(
+        &self,
+        what: &str,
+        here: Option<&Spanned<String>>,
+        file: Option<&Spanned<PathBuf>>,
+    ) -> Result<Option<SecretString>, ConfigError> {
+        let (text, span) = match (here, file) {
+            (Some(_), Some(file)) => {
+                return Err(self.wrong(Some(file.span()), format!("`{what}` and `{what}_file` are both given: keep one")));
+            }
+            (None, None) => return Ok(None),
+            (Some(here), None) => (here.get_ref().clone(), here.span()),
+            (None, Some(file)) => {
+                let path = self.beside(file.get_ref());
+                let text = std::fs::read_to_string(&path).map_err(|error| {
+                    self.wrong(Some(file.span()), format!("cannot read `{}`: {error}", path.display()))
+                })?;
+                (text.trim_end_matches(['\r', '\n']).to_owned(), file.span())
+            }
+        };
+        if text.is_empty() {
+            return Err(self.wrong(Some(span), format!("`{what}` is empty: anybody could sign with it")));
+        }
+        Ok(Some(SecretString::from(text)))
+    }
+}
+
+/// Makes serde's complaint about an unknown key a suggestion.
+fn with_suggestion(message: &str) -> String {
+    let message = message.trim();
+    let Some(rest) = message.strip_prefix("unknown field `") else { return message.to_owned() };
+    let Some((unknown, expected)) = rest.split_once('`') else { return message.to_owned() };
+    let known: Vec<&str> = expected.split('`').skip(1).step_by(2).collect();
+    match suggest::nearest(unknown, known.iter().copied()) {
+        Some(near) => format!("unknown key `{unknown}`: did you mean `{near}`?"),
+        None => format!("unknown key `{unknown}`; known here: {}", known.join(", ")),
+    }
+}
+
+pub(super) fn parse(path: &Path, text: &str) -> Result<Config, ConfigError> {
+    let reader = Reader { path, text };
+    let written: Written =
+        toml::from_str(text).map_err(|error| reader.wrong(error.span(), with_suggestion(error.message())))?;
+    let defaults = Config::default();
+    let address = |value: &Option<Spanned<String>>, default: SocketAddr| match value {
+        None => Ok(default),
+        Some(value) => reader.at(value, |text| {
+            text.parse().map_err(|_| format!("`{text}` is not an address: write IP and port, such as \"127.0.0.1:8920\""))
+        }),
+    };
+    let listen = address(&written.listen, defaults.listen)?;
+    let api_listen = address(&written.api_listen, defaults.api_listen)?;
+    let webhook = webhook(&reader, &written.webhook)?;
+    let github = github(&reader, written.github.as_ref())?;
+    let repositories = repositories(&reader, &written.repository)?;
+    let pipelines = pipelines(&reader, &written.pipeline, &repositories)?;
+    let pools = pools(&reader, &written.pool)?;
+    let base_url = match &written.base_url {
+        None => String::new(),
+        Some(url) => reader.at(url, |url| {
+            let web = url.starts_with("https://") || url.starts_with("http://");
+            if web { Ok(url.trim_end_matches('/').to_owned()) } else { Err(format!("`{url}` is not a web address")) }
+        })?,
+    };
+    Ok(Config {
+        listen,
+        api_listen,
+        webhook,
+        github,
+        repositories,
+        pipelines,
+        pools,
+        limits: limits(&reader, &written.limits)?,
+        base_url,
+        organization: written.organization.unwrap_or(defaults.organization),
+        retention: written.retention.builds.map_or(defaults.retention, |span| span.0),
+        hooks_dir: written.hooks.dir.map(|dir| reader.beside(&dir)),
+        plugin_mirrors: written.hooks.plugin_mirrors.map(|dir| reader.beside(&dir)),
+    })
+}
+
+fn webhook(reader: &Reader<'_>, written: &Webhook) -> Result<Option<WebhookSecrets>, ConfigError> {
+    let current = reader.secret("secret", written.secret.as_ref(), written.secret_file.as_ref())?;
+    let previous = reader.secret(
+        "previous_secret",
+        written.previous_secret.as_ref(),
+        written.previous_secret_file.as_ref(),
+    )?;
+    match (current, previous) {
+        (Some(current), previous) => Ok(Some(WebhookSecrets { current, previous })),
+        (None, None) => Ok(None),
+        (None, Some(_)) => Err(reader.wrong(None, "[webhook] has a previous secret and no current one")),
+    }
+}
+
+fn github(reader: &Reader<'_>, written: Option<&GitHub>) -> Result<Option<GitHubApi>, ConfigError> {
+    let Some(written) = written else { return Ok(None) };
+    let token = reader.secret("token", written.token.as_ref(), written.token_file.as_ref())?;
+    let Some(token) = token else {
+        return Err(reader.wrong(None, "[github] has no token: give `token_file`, or leave the section out"));
+    };
+    let api_url = written.api_url.clone().unwrap_or_else(|| "https://api.github.com".to_owned());
+    Ok(Some(GitHubApi { api_url, token }))
+}
+
+fn repositories(reader: &Reader<'_>, written: &[Repository]) -> Result<Vec<RepositorySource>, ConfigError> {
+    let (mut ids, mut names) = (HashSet::new(), HashSet::new());
+    let mut repositories = Vec::new();
+    for repository in written {
+        let full_name = reader.at(&repository.full_name, |name| RepositoryName::new(name.clone()))?;
+        let id = RepositoryId(*repository.id.get_ref());
+        if !ids.insert(id) {
+            return Err(reader.wrong(Some(repository.id.span()), format!("the id {id} is given twice")));
+        }
+        if !names.insert(full_name.clone()) {
+            return Err(reader.wrong(Some(repository.full_name.span()), format!("`{full_name}` is given twice")));
+        }
+        let clone_url = match &repository.clone_url {
+            None => format!("https://github.com/{full_name}.git"),
+            Some(url) => reader.at(url, |url| clone_url(url))?,
+        };
+        repositories.push(RepositorySource { id, full_name, clone_url });
+    }
+    Ok(repositories)
+}
+
+fn clone_url(url: &str) -> Result<String, String> {
+    if url.is_empty() || url.starts_with('-') || url.chars().any(char::is_control) {
+        return Err(format!("`{}` is not an address that can be cloned", url.escape_debug()));
+    }
+    let authority = url.split_once("://").map(|(_, rest)| rest.split('/').next().unwrap_or_default());
+    if authority.is_some_and(|a| a.rsplit_once('@').is_some_and(|(user, _)| user.contains(':'))) {
+        // Not repeated here: it holds the password.
+        return Err("the address holds a password: use a git credential helper instead".to_owned());
+    }
+    Ok(url.to_owned())
+}
+
+fn pipelines(
+    reader: &Reader<'_>,
+    written: &[Pipeline],
+    repositories: &[RepositorySource],
+) -> Result<Vec<PipelineSettings>, ConfigError> {
+    let mut slugs = HashSet::new();
+    let mut pipelines = Vec::new();
+    for pipeline in written {
+        let slug = reader.at(&pipeline.slug, |slug| PipelineSlug::new(slug.clone()))?;
+        if !slugs.insert(slug.clone()) {
+            return Err(reader.wrong(Some(pipeline.slug.span()), format!("the slug `{slug}` is given twice")));
+        }
+        let repository = reader.at(&pipeline.repository, |name| {
+            repositories.iter().find(|r| r.full_name.as_str() == name).map(|r| r.id).ok_or_else(|| {
+                let names = repositories.iter().map(|r| r.full_name.as_str());
+                match suggest::nearest(name, names) {
+                    Some(near) => format!("there is no [[repository]] `{name}`: did you mean `{near}`?"),
+                    None => format!("there is no [[repository]] `{name}`"),
+                }
+            })
+        })?;
+        let file = pipeline
+            .file
+            .as_ref()
+            .map(|file| {
+                reader.at(file, |path| {
+                    let inside = !path.is_empty() && !path.starts_with('/') && !path.split('/').any(|part| part == "..");
+                    if inside { Ok(path.clone()) } else { Err(format!("`{path}` is not a path inside the repository")) }
+                })
+            })
+            .transpose()?;
+        let branches = match &pipeline.branches {
+            Branches::All => Vec::new(),
+            Branches::Text(text) => text.split_whitespace().map(str::to_owned).collect(),
+            Branches::List(list) => list.clone(),
+        };
+        pipelines.push(PipelineSettings { slug, repository, file, branches });
+    }
+    // Repositories without a pipeline of their own are given one of their name; two of one name would share builds.
+    for repository in repositories.iter().filter(|r| !written_for(&pipelines, r)) {
+        let name = repository.full_name.as_str().rsplit('/').next().unwrap_or_default().to_owned();
+        let slug = PipelineSlug::new(name).map_err(|error| reader.wrong(None, error.to_string()))?;
+        if !slugs.insert(slug.clone()) {
+            let why = format!(
+                "`{}` would have the pipeline `{slug}`, which is taken: give it a [[pipeline]] with another slug",
+                repository.full_name
+            );
+            return Err(reader.wrong(None, why));
+        }
+        pipelines.push(PipelineSettings { slug, repository: repository.id, file: None, branches: Vec::new() });
+    }
+    Ok(pipelines)
+}
+
+fn written_for(pipelines: &[PipelineSettings], repository: &RepositorySource) -> bool {
+    pipelines.iter().any(|p| p.repository == repository.id)
+}
+
+fn pools(reader: &Reader<'_>, written: &[Pool]) -> Result<Vec<PoolPolicy>, ConfigError> {
+    if written.is_empty() {
+        return Ok(vec![default_pool()]);
+    }
+    let mut names = HashSet::new();
+    let mut pools = Vec::new();
+    for pool in written {
+        let name = reader.at(&pool.name, |name| PoolName::new(name.clone()))?;
+        if !names.insert(name.clone()) {
+            return Err(reader.wrong(Some(pool.name.span()), format!("the pool `{name}` is given twice")));
+        }
+        let mut tags = vec![("queue".to_owned(), name.to_string())];
+        tags.extend(pool.tags.iter().filter(|(tag, _)| *tag != "queue").map(|(t, v)| (t.clone(), v.clone())));
+        let defaults = default_pool();
+        pools.push(PoolPolicy {
+            name,
+            width: pool.width,
+            idle: pool.idle.map_or(defaults.idle, |span| span.0),
+            hard_stop: pool.hard_stop.map_or(defaults.hard_stop, |span| span.0),
+            tags,
+            trust: Trust::Trusted,
+        });
+    }
+    Ok(pools)
+}
+
+fn limits(reader: &Reader<'_>, written: &Limits) -> Result<LimitSettings, ConfigError> {
+    let defaults = LimitSettings::default();
+    let or = |span: Option<Span>, default| span.map_or(default, |span| span.0);
+    let beat = or(written.beat, defaults.beat);
+    let silence = written.silence.as_ref().map_or(defaults.silence, |span| span.get_ref().0);
+    if silence < beat * 5 {
+        let span = written.silence.as_ref().map(Spanned::span);
+        return Err(reader.wrong(span, "`silence` must be at least five times `beat`, or instances are given up for nothing"));
+    }
+    Ok(LimitSettings {
+        wait: or(written.wait, defaults.wait),
+        grace: or(written.grace, defaults.grace),
+        silence,
+        boot: or(written.boot, defaults.boot),
+        beat,
+        log_bytes: written.log_bytes.unwrap_or(defaults.log_bytes),
+    })
+}
