@@ -1,0 +1,115 @@
+//! What is wrong is said, with its place, and nothing is half done.
+#![expect(clippy::unwrap_used, reason = "a story that cannot go on has failed")]
+
+mod world;
+
+use world::{SECRET, World, attempts, job, text};
+
+#[test]
+fn no_pipeline_file_is_a_failed_build_that_says_where_it_looked() {
+    let mut world = World::empty();
+    world.start();
+    world.push();
+    let build = world.finished(1);
+    assert_eq!(build["state"], "failed");
+    let why = build["failure"].as_str().unwrap();
+    assert!(why.contains(".tidegate/pipeline.yml") && why.contains(".buildkite/pipeline.yml"), "{why}");
+    let shown = text(&world.run(["build", "show", "1"]).stdout);
+    assert!(shown.contains(".buildkite/pipeline.yml"), "{shown}");
+}
+
+#[test]
+fn a_broken_pipeline_file_is_a_failed_build_with_its_findings() {
+    let mut world = World::new("steps:\n  - command: a\n    key: x\n  - command: b\n    key: x\n  - command: c\n    parallelism: many\n");
+    world.start();
+    world.push();
+    let build = world.finished(1);
+    assert_eq!(build["state"], "failed");
+    let lines: Vec<u64> = build["diagnostics"].as_array().unwrap().iter().map(|d| d["line"].as_u64().unwrap()).collect();
+    assert!(lines.contains(&5) && lines.contains(&7), "{build:#}");
+}
+
+#[test]
+fn a_commit_that_is_not_there_fails_at_once_with_gits_words() {
+    let mut world = World::new("steps: [{ command: 'true' }]");
+    world.start();
+    let file = world.payload("refs/heads/main", &"0".repeat(40));
+    let head = world.git(["rev-parse", "HEAD"]);
+    let payload = std::fs::read_to_string(&file).unwrap().replace(&head, &"deadbeef".repeat(5));
+    std::fs::write(&file, payload).unwrap();
+    let output = world.run(["deliver".as_ref(), file.as_os_str(), "--event".as_ref(), "push".as_ref()]);
+    assert!(output.status.success());
+    let build = world.finished(1);
+    assert_eq!(build["state"], "failed", "{build:#}");
+    assert!(build["failure"].as_str().unwrap().contains("deadbeef"), "{build:#}");
+}
+
+#[test]
+fn what_is_not_to_be_built_makes_no_build() {
+    let mut world = World::new("steps: [{ command: 'true' }]");
+    world.start();
+    // Deleted, skipped, unknown repository; then one that is built, after which all are decided.
+    let file = world.payload("refs/heads/gone", &world.git(["rev-parse", "HEAD"]));
+    let payload = std::fs::read_to_string(&file).unwrap();
+    let head = world.git(["rev-parse", "HEAD"]);
+    let variants = [
+        payload.replace("\"deleted\":false", "\"deleted\":true").replace(&format!("\"after\":\"{head}\""), &format!("\"after\":\"{}\"", "0".repeat(40))),
+        payload.replace("refs/heads/gone", "refs/heads/skipped").replace("first", "first [skip ci]"),
+        payload.replace("\"id\":4242", "\"id\":999"),
+    ];
+    for variant in variants {
+        assert_ne!(variant, payload);
+        std::fs::write(&file, variant).unwrap();
+        let output = world.run(["deliver".as_ref(), file.as_os_str(), "--event".as_ref(), "push".as_ref()]);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+    }
+    world.push();
+    assert_eq!(world.finished(1)["state"], "passed");
+    world.until("everything is decided", || {
+        let log = world.log();
+        (log.contains("was deleted") && log.contains("[skip ci]") && log.contains("is not configured")).then_some(())
+    });
+    assert_eq!(world.builds().len(), 1);
+}
+
+#[test]
+fn forged_deliveries_change_nothing_and_secrets_stay_out_of_the_log() {
+    let mut world = World::new("steps: [{ command: 'true' }]");
+    world.start();
+    let file = world.payload("refs/heads/main", &"0".repeat(40));
+    let forged = world.run(["deliver".as_ref(), file.as_os_str(), "--event".as_ref(), "push".as_ref(), "--secret".as_ref(), "wrong".as_ref()]);
+    assert_eq!(forged.status.code(), Some(1), "{}", text(&forged.stderr));
+    world.push();
+    world.finished(1);
+    assert_eq!(world.builds().len(), 1);
+    assert!(world.stop_server().success());
+    let log = world.log();
+    assert!(log.contains("ready"), "{log}");
+    assert!(!log.contains(SECRET), "the webhook secret is in the log");
+}
+
+#[test]
+fn invalid_utf8_and_output_without_newline_are_kept() {
+    let mut world = World::new(
+        "steps:\n  - { command: \"head -c 20000000 /dev/zero | tr '\\\\0' x; printf '\\\\377\\\\376'\", key: flood }\n",
+    );
+    world.start();
+    world.push();
+    let build = world.finished(1);
+    assert_eq!(build["state"], "passed", "{build:#}");
+    let log = world.run(["logs", "1", "flood", "--raw"]).stdout;
+    assert!(log.iter().filter(|b| **b == b'x').count() >= 20_000_000);
+    assert!(log.windows(2).any(|w| w == [0xff, 0xfe]));
+    assert_eq!(attempts(job(&build, "flood")).len(), 1);
+}
+
+#[test]
+fn a_taken_port_is_named() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let world = World::new("steps: []");
+    std::fs::write(world.path().join("tidegate.toml"), format!("listen = \"127.0.0.1:{port}\"\napi_listen = \"127.0.0.1:0\"\n")).unwrap();
+    let output = world.run(["up"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains(&port.to_string()), "{}", text(&output.stderr));
+}
