@@ -5,20 +5,17 @@
 //! mirror is made under another name and renamed when it is complete, so that a crash leaves nothing half-made under
 //! its own. Fetched objects always become packs (`fetch.unpackLimit`), which is what workspaces link to.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use tidegate_core::ids::CommitSha;
-use tokio::time::Instant;
 
 use super::git::Git;
+use super::lock::{Hold, lock};
 use super::workspace::{CLONE_REFS, core_config};
 use crate::job::remove_tree;
 
-/// How long a lock is waited for: as long as the first clone of a large repository may take.
-const LOCK_TIME: Duration = Duration::from_secs(20 * 60);
 /// More packs than this are joined.
 const MANY_PACKS: usize = 24;
 
@@ -47,37 +44,11 @@ impl Mirror {
     }
 
     pub(crate) async fn lock_shared(&self) -> Result<File, String> {
-        self.lock_by(File::try_lock_shared).await
+        lock(&self.lock, Hold::Shared).await
     }
 
     async fn lock_alone(&self) -> Result<File, String> {
-        self.lock_by(File::try_lock).await
-    }
-
-    async fn lock_by(&self, take: impl Fn(&File) -> Result<(), TryLockError>) -> Result<File, String> {
-        let failed = |e: io::Error| format!("cannot lock `{}`: {e}", self.lock.display());
-        if let Some(mirrors) = self.lock.parent() {
-            std::fs::create_dir_all(mirrors).map_err(failed)?;
-        }
-        let file = OpenOptions::new().create(true).truncate(false).write(true).open(&self.lock).map_err(failed)?;
-        let deadline = Instant::now() + LOCK_TIME;
-        let mut pause = Duration::from_millis(5);
-        loop {
-            match take(&file) {
-                Ok(()) => return Ok(file),
-                Err(TryLockError::WouldBlock) if Instant::now() < deadline => {}
-                Err(TryLockError::WouldBlock) => {
-                    return Err(format!(
-                        "another job has held `{}` for {} minutes",
-                        self.lock.display(),
-                        LOCK_TIME.as_secs() / 60
-                    ));
-                }
-                Err(TryLockError::Error(error)) => return Err(failed(error)),
-            }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(Duration::from_millis(200));
-        }
+        lock(&self.lock, Hold::Alone).await
     }
 
     /// Deletes a damaged mirror.

@@ -9,8 +9,12 @@
 
 mod classify;
 mod git;
+mod lock;
 mod mirror;
+mod plugin;
 mod workspace;
+
+pub(crate) use plugin::{Wanted, fetch_plugin};
 
 use std::time::Duration;
 

@@ -61,7 +61,10 @@ impl JobEnv {
         self.0.insert(name.into(), value.into());
     }
 
-    #[cfg(test)]
+    pub(crate) fn unset(&mut self, name: &str) {
+        self.0.remove(name);
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(n, v)| (n.as_str(), v.as_str()))
     }
@@ -73,6 +76,13 @@ impl JobEnv {
     /// Whether a variable is set to what people write for "no".
     pub(crate) fn is_off(&self, name: &str) -> bool {
         self.get(name).is_some_and(|v| matches!(v.to_ascii_lowercase().as_str(), "false" | "0" | "no" | "off"))
+    }
+}
+
+impl JobEnv {
+    /// Whether a variable is set to what people write for "yes".
+    pub(crate) fn is_on(&self, name: &str) -> bool {
+        self.get(name).is_some_and(|v| matches!(v.to_ascii_lowercase().as_str(), "true" | "1" | "yes" | "on"))
     }
 }
 

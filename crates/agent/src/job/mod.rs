@@ -2,9 +2,14 @@
 
 mod dirs;
 pub(crate) mod env;
+mod hooks;
 mod outcome;
+mod phases;
+mod plugins;
 mod pressure;
 mod run;
+mod script;
+mod steps;
 
 pub(crate) use dirs::{JobDir, remove as remove_tree};
 pub(crate) use env::JobEnv;

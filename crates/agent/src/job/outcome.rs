@@ -58,6 +58,31 @@ pub(crate) fn of_command(end: End, ending: Option<Ending>, seen: Seen) -> Outcom
     Outcome { exit_status: Some(end.status()), signal: end.signal(), ..plain(cause, detail.map(str::to_owned)) }
 }
 
+/// The failures of a job's parts: an exit status other than 0 each.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Failures {
+    /// A hook up to `pre-command`: the command did not run.
+    pub(crate) early_hook: Option<i32>,
+    pub(crate) command: Option<i32>,
+    pub(crate) post_command: Option<i32>,
+    /// `pre-artifact`, `post-artifact`, or the upload itself.
+    pub(crate) artifacts: Option<i32>,
+    pub(crate) pre_exit: Option<i32>,
+}
+
+impl Failures {
+    /// The exit status of the job, and whether it is the command's own (`spec/pipeline.md` 1.15).
+    pub(crate) fn status(self) -> (i32, bool) {
+        if let Some(status) = self.pre_exit.or(self.early_hook) {
+            return (status, false);
+        }
+        match (self.command, self.artifacts, self.post_command) {
+            (None, Some(status), _) | (_, _, Some(status)) => (status, false),
+            (command, _, None) => (command.unwrap_or(0), true),
+        }
+    }
+}
+
 /// At most [`DETAIL`] bytes: the end says most in what git and the kernel print.
 pub(crate) fn shorten(text: String) -> String {
     if text.len() <= DETAIL {
@@ -104,6 +129,26 @@ mod tests {
             assert_eq!(outcome.cause, cause, "{end:?} {ending:?} {seen:?}");
             assert_eq!(outcome.exit_status, Some(status));
             assert_eq!(outcome.signal.as_deref(), signal);
+        }
+    }
+
+    #[test]
+    fn the_first_rule_that_applies_gives_the_status() {
+        let none = Failures::default();
+        let table = [
+            (none, (0, true)),
+            (Failures { command: Some(3), ..none }, (3, true)),
+            (Failures { command: Some(3), artifacts: Some(4), ..none }, (3, true)),
+            (Failures { artifacts: Some(4), ..none }, (4, false)),
+            (Failures { artifacts: Some(4), post_command: Some(5), ..none }, (4, false)),
+            (Failures { command: Some(3), post_command: Some(5), ..none }, (5, false)),
+            (Failures { command: Some(3), artifacts: Some(4), post_command: Some(5), ..none }, (5, false)),
+            (Failures { early_hook: Some(6), ..none }, (6, false)),
+            (Failures { early_hook: Some(6), pre_exit: Some(7), ..none }, (7, false)),
+            (Failures { command: Some(3), pre_exit: Some(7), ..none }, (7, false)),
+        ];
+        for (failures, wanted) in table {
+            assert_eq!(failures.status(), wanted, "{failures:?}");
         }
     }
 
