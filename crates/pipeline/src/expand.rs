@@ -1,11 +1,10 @@
 //! From a text to the stored plan: read, interpolate, check, filter, expand.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use tidegate_core::diagnostic::Diagnostic;
-use tidegate_core::plan::{
-    CommandStep, DependsOn, Group, Job, JobSpec, LeftOut, LeftOutKind, Segment, Step, StepKind,
-};
+use tidegate_core::plan::{CommandStep, DependsOn, Group, Job, JobSpec, LeftOut, LeftOutKind, Segment, Step, StepKind};
 
 use crate::codes::Code;
 use crate::context::Context;
@@ -16,6 +15,7 @@ use crate::limits::Limits;
 use crate::matrix::{Matrix, Substitution};
 use crate::read::{CommandDraft, Defaults, Draft, Filters, KindDraft, Reader, StepDraft};
 use crate::source::{Report, Source, Span, Text};
+use crate::traps;
 use crate::yaml::{self, Node};
 
 /// What became of a text.
@@ -46,7 +46,7 @@ fn run(source: Source<'_>, context: &Context, lint: bool) -> Expansion {
         Err(report) => return Expansion { segment: None, diagnostics: report.finish() },
     };
     let mut report = Report::new(Text::new(source.name, text));
-    let segment = read_tree(&mut report, context).and_then(|tree| {
+    let segment = read_tree(&mut report, context, lint).and_then(|tree| {
         let draft = read_draft(&tree, &mut report, context, lint);
         let steps = make_steps(&draft, &mut report, context);
         (!report.failed()).then(|| finish(draft, steps))
@@ -99,8 +99,11 @@ pub(crate) fn decode<'s>(source: Source<'s>, limits: &Limits) -> Result<Cow<'s, 
 }
 
 /// The tree of the text, interpolated where the context says so.
-pub(crate) fn read_tree(report: &mut Report<'_>, context: &Context) -> Option<Node> {
+pub(crate) fn read_tree(report: &mut Report<'_>, context: &Context, lint: bool) -> Option<Node> {
     let mut tree = yaml::parse(report, &context.limits)?;
+    if lint {
+        traps::written(&tree, context, report);
+    }
     if context.interpolate {
         interpolate_tree(&mut tree, context, report);
     }
@@ -198,9 +201,7 @@ impl Maker<'_, '_> {
     fn kind(&mut self, step: &StepDraft) -> StepKind {
         match &step.kind {
             KindDraft::Command(command) => StepKind::Command(Box::new(self.command(step, command))),
-            KindDraft::Wait { continue_on_failure } => {
-                StepKind::Wait { continue_on_failure: *continue_on_failure }
-            }
+            KindDraft::Wait { continue_on_failure } => StepKind::Wait { continue_on_failure: *continue_on_failure },
             KindDraft::Block(manual) => StepKind::Block(manual.clone()),
             KindDraft::Input(manual) => StepKind::Input(manual.clone()),
             KindDraft::Trigger(trigger) => {
@@ -212,7 +213,7 @@ impl Maker<'_, '_> {
 
     fn command(&mut self, step: &StepDraft, command: &CommandDraft) -> CommandStep {
         let mut out = command.step.clone();
-        inherit(&mut out, command, &self.draft.defaults, &self.context.default_queue);
+        inherit(&mut out, command, &self.draft.defaults, self.context);
         if let Some(matrix) = &command.matrix {
             self.matrix_jobs(step, matrix, &mut out);
             return out;
@@ -246,7 +247,11 @@ impl Maker<'_, '_> {
             let limit = self.context.limits.expanded_bytes;
             if self.bytes > limit {
                 self.report
-                    .error(Code::TooLarge, step.span, format!("more than {limit} bytes of text in the jobs of matrices"))
+                    .error(
+                        Code::TooLarge,
+                        step.span,
+                        format!("more than {limit} bytes of text in the jobs of matrices"),
+                    )
                     .help(Limits::raise("expanded_bytes"));
                 return;
             }
@@ -283,18 +288,11 @@ impl Maker<'_, '_> {
     }
 }
 
-/// Top-level defaults of a command step. A step's own `agents` replace the whole default block
-/// (docs/decisions/0101).
-fn inherit(step: &mut CommandStep, command: &CommandDraft, defaults: &Defaults, queue: &str) {
+/// Top-level defaults of a command step.
+fn inherit(step: &mut CommandStep, command: &CommandDraft, defaults: &Defaults, context: &Context) {
     let spec = &mut step.spec;
-    if !command.own_agents {
-        spec.agents.clone_from(&defaults.agents);
-    }
-    if !spec.agents.iter().any(|(tag, _)| tag == "queue") {
-        spec.agents.push(("queue".to_owned(), queue.to_owned()));
-    }
-    spec.agents.sort();
-    spec.agents.dedup_by(|later, earlier| later.0 == earlier.0);
+    let own = command.own_agents.then(|| std::mem::take(&mut spec.agents));
+    spec.agents = agents(own, &defaults.agents, context);
     if !command.own_priority {
         step.priority = defaults.priority;
     }
@@ -305,17 +303,31 @@ fn inherit(step: &mut CommandStep, command: &CommandDraft, defaults: &Defaults, 
         spec.cache.clone_from(&defaults.cache);
     }
     // A step's secret wins by the name of its variable.
-    let inherited = defaults.secrets.iter().filter(|(variable, _)| !spec.secrets.iter().any(|(own, _)| own == variable));
+    let inherited =
+        defaults.secrets.iter().filter(|(variable, _)| !spec.secrets.iter().any(|(own, _)| own == variable));
     let inherited: Vec<_> = inherited.cloned().collect();
     spec.secrets.extend(inherited);
     spec.checkout = merge_checkout(spec.checkout.take(), defaults.checkout.as_ref());
 }
 
+/// The tags of a step: its own `agents` replace the whole default block, or are merged into it where the context says
+/// so (docs/decisions/0101). A tag that is given twice counts as given last.
+fn agents(
+    own: Option<Vec<(String, String)>>,
+    defaults: &[(String, String)],
+    context: &Context,
+) -> Vec<(String, String)> {
+    let queue = ("queue".to_owned(), context.default_queue.clone());
+    let mut tags = BTreeMap::from([queue]);
+    if own.is_none() || context.merge_agents {
+        tags.extend(defaults.iter().cloned());
+    }
+    tags.extend(own.unwrap_or_default());
+    tags.into_iter().collect()
+}
+
 /// A step's `checkout` wins leaf by leaf.
-fn merge_checkout(
-    own: Option<serde_json::Value>,
-    defaults: Option<&serde_json::Value>,
-) -> Option<serde_json::Value> {
+fn merge_checkout(own: Option<serde_json::Value>, defaults: Option<&serde_json::Value>) -> Option<serde_json::Value> {
     let Some(defaults) = defaults else { return own };
     let Some(serde_json::Value::Object(mut own)) = own else { return Some(defaults.clone()) };
     if let serde_json::Value::Object(defaults) = defaults {

@@ -18,9 +18,34 @@ enum Target {
 /// step may bring it by an upload.
 pub(crate) fn check(draft: &Draft, complete: bool, lint: bool, report: &mut Report<'_>) {
     let keys = keys(draft, report);
+    if lint {
+        ignored_waits(draft, report);
+    }
     dependencies(draft, &keys, complete && !may_upload(draft), lint, report);
     if !report.failed() {
         circles(draft, &keys, report);
+    }
+}
+
+/// A wait next to a block is ignored, and with it what it says about failures (`spec/pipeline.md` 1.5).
+fn ignored_waits(draft: &Draft, report: &mut Report<'_>) {
+    let unfiltered = |step: &StepDraft| step.filters.condition.is_none() && step.filters.branches.is_none();
+    for pair in draft.steps.windows(2) {
+        let [first, second] = pair else { continue };
+        let wait = match (&first.kind, &second.kind) {
+            (KindDraft::Wait { continue_on_failure: true }, KindDraft::Block(_)) => first,
+            (KindDraft::Block(_), KindDraft::Wait { continue_on_failure: true }) => second,
+            _ => continue,
+        };
+        if first.group == second.group && unfiltered(first) && unfiltered(second) {
+            report
+                .warn(
+                    Code::IgnoredWait,
+                    wait.span,
+                    "a wait next to a block is ignored, so `continue_on_failure` has no effect",
+                )
+                .help("drop the wait; the block does not open after a failure");
+        }
     }
 }
 
@@ -52,13 +77,7 @@ fn may_upload(draft: &Draft) -> bool {
     })
 }
 
-fn dependencies(
-    draft: &Draft,
-    keys: &HashMap<&str, Target>,
-    error: bool,
-    lint: bool,
-    report: &mut Report<'_>,
-) {
+fn dependencies(draft: &Draft, keys: &HashMap<&str, Target>, error: bool, lint: bool, report: &mut Report<'_>) {
     let of_steps = draft.steps.iter().filter_map(|step| step.depends_on.as_ref());
     let of_groups = draft.groups.iter().filter_map(|group| group.depends_on.as_ref());
     // Without interpolation, or with keys that are not known here, any key may be there in the end.

@@ -12,9 +12,7 @@ pub(crate) fn plain(node: &Node) -> Json {
         Value::Number(number) => self::number(number),
         Value::Str(text) => Json::String(text.to_string()),
         Value::Seq(items) => Json::Array(items.iter().map(plain).collect()),
-        Value::Map(map) => {
-            Json::Object(map.iter().map(|entry| (entry.key.to_string(), plain(&entry.node))).collect())
-        }
+        Value::Map(map) => Json::Object(map.iter().map(|entry| (entry.key.to_string(), plain(&entry.node))).collect()),
     }
 }
 

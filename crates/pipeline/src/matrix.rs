@@ -1,7 +1,124 @@
 //! Matrices: one step, many jobs (`spec/pipeline.md` 1.6).
 
 use serde_json::Value as Json;
+use thiserror::Error;
 use tidegate_core::plan::{JobSpec, Plugin, SoftFail};
+
+/// A value for each dimension of a matrix, by name; the name of an anonymous one is empty.
+pub type Permutation = [(String, String)];
+
+/// Why a job's values do not belong to its matrix.
+#[derive(Clone, Debug, Eq, Error, PartialEq)]
+pub enum PermutationError {
+    /// There are more or fewer values than dimensions.
+    #[error("{found} values for a matrix of {wanted} dimensions")]
+    WrongLength {
+        /// Values of the job.
+        found: usize,
+        /// Dimensions of the matrix.
+        wanted: usize,
+    },
+    /// A value for a dimension that the matrix does not have.
+    #[error("the matrix has no dimension `{0}`")]
+    UnknownDimension(String),
+    /// An adjustment names more or fewer dimensions than there are.
+    #[error("an adjustment names {found} of {wanted} dimensions")]
+    AdjustmentWrongLength {
+        /// Dimensions that it names.
+        found: usize,
+        /// Dimensions of the matrix.
+        wanted: usize,
+    },
+    /// An adjustment names a dimension that the matrix does not have.
+    #[error("an adjustment names the dimension `{0}`, which the matrix does not have")]
+    AdjustmentUnknownDimension(String),
+    /// The combination is skipped.
+    #[error("an adjustment skips this combination")]
+    Skipped,
+    /// The combination is neither in the product nor in an adjustment.
+    #[error("the matrix makes no such combination")]
+    NoMatch,
+}
+
+/// A matrix as a signed step carries it: what [`check_permutation`] needs of it.
+#[derive(Clone, Debug, Default)]
+pub struct Declared {
+    /// Dimensions and their values.
+    pub setup: Vec<(String, Vec<String>)>,
+    /// The values of each adjustment by dimension, and whether it skips.
+    pub adjustments: Vec<(Vec<(String, String)>, bool)>,
+}
+
+/// Checks that a job's values are a combination of the matrix, as an agent does before it runs a signed job
+/// (`spec/pipeline.md` 1.6). Stricter than the expansion: every adjustment must name every dimension.
+///
+/// # Errors
+///
+/// The first thing that does not fit.
+pub fn check_permutation(matrix: &Declared, job: &Permutation) -> Result<(), PermutationError> {
+    let wanted = matrix.setup.len();
+    let dimension = |name: &str| matrix.setup.iter().find(|(own, _)| own == name);
+    if job.len() != wanted {
+        return Err(PermutationError::WrongLength { found: job.len(), wanted });
+    }
+    if let Some((name, _)) = job.iter().find(|(name, _)| dimension(name).is_none()) {
+        return Err(PermutationError::UnknownDimension(name.clone()));
+    }
+    let mut valid = job.iter().all(|(name, value)| dimension(name).is_some_and(|(_, values)| values.contains(value)));
+    for (with, skip) in &matrix.adjustments {
+        if let Some((name, _)) = with.iter().find(|(name, _)| dimension(name).is_none())
+            && with.len() == wanted
+        {
+            return Err(PermutationError::AdjustmentUnknownDimension(name.clone()));
+        }
+        if with.len() != wanted {
+            return Err(PermutationError::AdjustmentWrongLength { found: with.len(), wanted });
+        }
+        if job.iter().all(|pair| with.contains(pair)) {
+            if *skip {
+                return Err(PermutationError::Skipped);
+            }
+            valid = true;
+        }
+    }
+    if valid { Ok(()) } else { Err(PermutationError::NoMatch) }
+}
+
+/// Tokens that name no dimension of the job.
+#[derive(Clone, Debug, Eq, Error, PartialEq)]
+#[error("unknown matrix tokens: {}", .0.join(", "))]
+pub struct UnknownTokens(pub Vec<String>);
+
+/// Replaces `{{matrix}}` and `{{matrix.name}}` in every text of a value; keys stay.
+///
+/// # Errors
+///
+/// When a token names no dimension of the job.
+pub fn substitute(value: &Json, job: &Permutation) -> Result<Json, UnknownTokens> {
+    let mut unknown = Vec::new();
+    collect_unknown(value, job, &mut unknown);
+    if !unknown.is_empty() {
+        return Err(UnknownTokens(unknown));
+    }
+    let mut out = value.clone();
+    Substitution { values: job }.json(&mut out);
+    Ok(out)
+}
+
+fn collect_unknown(value: &Json, job: &Permutation, out: &mut Vec<String>) {
+    match value {
+        Json::String(text) => {
+            let unknown = tokens(text).into_iter().filter(|token| !job.iter().any(|(name, _)| name == token.dimension));
+            out.extend(unknown.map(|token| match token.dimension {
+                "" => "matrix".to_owned(),
+                name => format!("matrix.{name}"),
+            }));
+        }
+        Json::Array(items) => items.iter().for_each(|item| collect_unknown(item, job, out)),
+        Json::Object(map) => map.values().for_each(|item| collect_unknown(item, job, out)),
+        Json::Null | Json::Bool(_) | Json::Number(_) => {}
+    }
+}
 
 /// A matrix, read and checked.
 #[derive(Clone, Debug, Default)]
@@ -43,9 +160,7 @@ impl Matrix {
         for (_, values) in &self.dimensions {
             rows = rows
                 .into_iter()
-                .flat_map(|row| {
-                    values.iter().map(move |value| row.iter().chain([value]).cloned().collect::<Vec<_>>())
-                })
+                .flat_map(|row| values.iter().map(move |value| row.iter().chain([value]).cloned().collect::<Vec<_>>()))
                 .collect();
         }
         for adjustment in &self.adjustments {
@@ -122,7 +237,7 @@ fn token_at(text: &str, start: usize) -> Option<Token<'_>> {
 /// Replaces the tokens of texts by the values of one job. A token of an unknown dimension was reported when the step
 /// was read and stays as it is.
 pub(crate) struct Substitution<'s> {
-    pub(crate) values: &'s [(String, String)],
+    pub(crate) values: &'s Permutation,
 }
 
 impl Substitution<'_> {

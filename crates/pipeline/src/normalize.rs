@@ -32,7 +32,7 @@ pub fn normalize(source: Source<'_>, context: &Context) -> Normalized {
         Err(report) => return Normalized { json: None, diagnostics: report.finish() },
     };
     let mut report = Report::new(Text::new(source.name, text));
-    let tree = read_tree(&mut report, context);
+    let tree = read_tree(&mut report, context, false);
     let json = tree.filter(|_| !report.failed()).and_then(|tree| {
         let mut normalizer = Normalizer { decider: Decider::new(context) };
         normalizer.pipeline(&tree, &mut report)
@@ -296,8 +296,9 @@ fn secrets(node: &Node) -> Read<Option<Json>> {
                     Value::Map(map) => {
                         let key = name(&get(map, "key").ok_or(Unreadable)?.node)?;
                         let variable = get(map, "environment_variable").filter(|entry| !entry.node.is_null());
-                        let variable =
-                            variable.map(|entry| entry.node.as_str().map(str::to_owned).ok_or(Unreadable)).transpose()?;
+                        let variable = variable
+                            .map(|entry| entry.node.as_str().map(str::to_owned).ok_or(Unreadable))
+                            .transpose()?;
                         list.push(one(key, variable.filter(|variable| !variable.is_empty())));
                     }
                     _ => return Err(Unreadable),
@@ -341,8 +342,7 @@ fn matrix(node: &Node) -> Read<Option<Json>> {
         match (&*entry.key, &entry.node.value) {
             ("setup", Value::Seq(_)) => setup = anonymous(&entry.node)?,
             ("setup", Value::Map(dimensions)) => {
-                let dimensions =
-                    dimensions.iter().map(|entry| Ok((entry.key.to_string(), list(&entry.node)?)));
+                let dimensions = dimensions.iter().map(|entry| Ok((entry.key.to_string(), list(&entry.node)?)));
                 setup = Json::Object(dimensions.collect::<Read<_>>()?);
             }
             ("setup", Value::Null) => {}

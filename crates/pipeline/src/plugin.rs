@@ -168,11 +168,8 @@ impl Definition {
 
     /// Location and version as the name of a directory.
     pub fn identifier(&self) -> String {
-        let label = if self.version.is_empty() {
-            self.location.clone()
-        } else {
-            format!("{}#{}", self.location, self.version)
-        };
+        let label =
+            if self.version.is_empty() { self.location.clone() } else { format!("{}#{}", self.location, self.version) };
         let mut out = String::with_capacity(label.len());
         for c in label.chars() {
             if c.is_ascii_alphanumeric() {

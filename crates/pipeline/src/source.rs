@@ -103,11 +103,8 @@ impl<'a> Text<'a> {
     fn snippet(&self, line: u32, column: u32) -> Option<Snippet> {
         let text = self.line(line);
         // Two thirds of the window lie behind the place: what follows it usually explains it.
-        let skip = if text.chars().nth(SNIPPET).is_none() {
-            0
-        } else {
-            (column as usize).saturating_sub(1 + SNIPPET / 3)
-        };
+        let skip =
+            if text.chars().nth(SNIPPET).is_none() { 0 } else { (column as usize).saturating_sub(1 + SNIPPET / 3) };
         let piece: String = text.chars().skip(skip).take(SNIPPET).collect();
         Some(Snippet { text: piece, column: clamp(skip + 1) })
     }

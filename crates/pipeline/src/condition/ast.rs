@@ -33,10 +33,24 @@ pub(super) enum ExprKind {
     Name(String),
     Not(Box<Expr>),
     /// `&&` or `||` over two or more terms, from left to right.
-    Logic { op: Logic, terms: Vec<Expr> },
-    Compare { op: Compare, left: Box<Expr>, right: Box<Expr> },
-    Choice { condition: Box<Expr>, then: Box<Expr>, otherwise: Box<Expr> },
-    Call { name: String, arguments: Vec<Expr> },
+    Logic {
+        op: Logic,
+        terms: Vec<Expr>,
+    },
+    Compare {
+        op: Compare,
+        left: Box<Expr>,
+        right: Box<Expr>,
+    },
+    Choice {
+        condition: Box<Expr>,
+        then: Box<Expr>,
+        otherwise: Box<Expr>,
+    },
+    Call {
+        name: String,
+        arguments: Vec<Expr>,
+    },
     Array(Vec<Expr>),
 }
 
@@ -158,7 +172,8 @@ impl Expr {
 
     /// Whether a variable is named anywhere inside.
     pub(super) fn names(&self, name: &str) -> bool {
-        matches!(&self.kind, ExprKind::Name(own) if own == name) || self.children().iter().any(|child| child.names(name))
+        matches!(&self.kind, ExprKind::Name(own) if own == name)
+            || self.children().iter().any(|child| child.names(name))
     }
 
     /// The variables of the environment that are read by a literal name.

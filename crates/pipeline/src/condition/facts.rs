@@ -27,6 +27,13 @@ pub struct Facts {
     pub changed_files: Option<Vec<String>>,
 }
 
+fn drop_nulls(json: &mut serde_json::Value) {
+    if let serde_json::Value::Object(map) = json {
+        map.retain(|_, value| !value.is_null());
+        map.values_mut().for_each(drop_nulls);
+    }
+}
+
 /// Variables by name.
 pub type Variables = std::collections::BTreeMap<String, String>;
 
@@ -211,6 +218,16 @@ pub struct Step {
 }
 
 impl Facts {
+    /// Facts from JSON, such as the file that `pipeline eval --context` names. What is null counts as not given.
+    ///
+    /// # Errors
+    ///
+    /// When a value has the wrong type.
+    pub fn from_json(mut json: serde_json::Value) -> Result<Self, serde_json::Error> {
+        drop_nulls(&mut json);
+        serde_json::from_value(json)
+    }
+
     /// The standard variables that follow from the facts. Those that a build always has are blank where there is
     /// nothing to say, and left out where `blanks` is false.
     pub(crate) fn standard_env(&self, blanks: bool) -> Vec<(String, String)> {

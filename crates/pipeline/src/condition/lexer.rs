@@ -9,8 +9,15 @@ use super::shell;
 pub(super) enum Token {
     Name(String),
     Int(String),
-    Str { value: String, raw: String, double: bool },
-    Regex { source: String, flags: String },
+    Str {
+        value: String,
+        raw: String,
+        double: bool,
+    },
+    Regex {
+        source: String,
+        flags: String,
+    },
     Shell(String),
     /// An operator, a bracket or a comma.
     Sign(&'static str),

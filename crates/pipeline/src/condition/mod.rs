@@ -17,6 +17,8 @@ mod variables;
 
 use std::fmt;
 
+use serde::Serialize;
+
 pub use error::{ConditionError, ErrorKind};
 pub use facts::{
     Actor, Build, EntryPoint, Facts, MergeQueue, Organization, Pipeline, PullRequest, RebuiltFrom, Scm, Step,
@@ -107,6 +109,31 @@ pub fn evaluate(text: &str, facts: &Facts, limits: &Limits) -> Result<bool, Cond
     match result {
         Err(_) if notification => Ok(false),
         result => result,
+    }
+}
+
+/// What `pipeline eval` prints.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Evaluation {
+    /// It has a value.
+    Value(bool),
+    /// It has none.
+    Error {
+        /// At which stage it went wrong.
+        kind: ErrorKind,
+        /// What is wrong.
+        message: String,
+        /// Where, from 1, in characters; of a text of several lines, in the line that is wrong.
+        column: usize,
+    },
+}
+
+/// Evaluates a condition for `pipeline eval`.
+pub fn eval(text: &str, facts: &Facts, limits: &Limits) -> Evaluation {
+    match evaluate(text, facts, limits) {
+        Ok(value) => Evaluation::Value(value),
+        Err(error) => Evaluation::Error { kind: error.kind, column: error.column(text), message: error.message },
     }
 }
 

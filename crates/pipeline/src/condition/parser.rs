@@ -11,7 +11,8 @@ use crate::limits::Limits;
 
 pub(super) fn parse(text: &str, limits: &Limits) -> Result<Expr, ConditionError> {
     if text.len() > limits.condition_bytes {
-        let message = format!("the condition has {} bytes, more than the cap of {}", text.len(), limits.condition_bytes);
+        let message =
+            format!("the condition has {} bytes, more than the cap of {}", text.len(), limits.condition_bytes);
         return Err(ConditionError::new(ErrorKind::Parse, 0..0, message).help(Limits::raise("condition_bytes")));
     }
     let mut lexer = Lexer::new(text);
@@ -116,7 +117,9 @@ impl Parser<'_, '_> {
                 }
             },
             Token::Str { value, raw, double } => ExprKind::Str(Literal { value, raw, double }),
-            Token::Regex { source, flags } => ExprKind::Regex(Rc::new(Pattern::new(source, flags, span.clone(), self.limits)?)),
+            Token::Regex { source, flags } => {
+                ExprKind::Regex(Rc::new(Pattern::new(source, flags, span.clone(), self.limits)?))
+            }
             Token::Shell(raw) => ExprKind::Shell(raw),
             Token::Sign("!") => {
                 let inner = self.expression(Power::Not)?;

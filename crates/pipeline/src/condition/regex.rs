@@ -274,7 +274,8 @@ mod tests {
 
     #[test]
     fn a_catastrophe_ends_with_the_name_of_its_cap() {
-        let pattern = Pattern::new(r"^(?:(a|b|ab)(?!c))+\1d$".to_owned(), String::new(), 0..0, &Limits::default()).unwrap();
+        let pattern =
+            Pattern::new(r"^(?:(a|b|ab)(?!c))+\1d$".to_owned(), String::new(), 0..0, &Limits::default()).unwrap();
         let error = pattern.matches(&"ab".repeat(40)).unwrap_err();
         assert!(error.contains("`regex_backtracks`"), "{error}");
     }

@@ -53,20 +53,34 @@ pub(super) struct Variable {
 static BUILD_STATE: Enum = Enum {
     name: "build state",
     words: &[
-        "creating", "started", "running", "scheduled", "blocked", "passed", "failing", "failed", "canceling",
-        "canceled", "skipped", "not_run",
+        "creating",
+        "started",
+        "running",
+        "scheduled",
+        "blocked",
+        "passed",
+        "failing",
+        "failed",
+        "canceling",
+        "canceled",
+        "skipped",
+        "not_run",
     ],
 };
 static BLOCKED_STATE: Enum = Enum { name: "build blocked state", words: &["failed", "passed", "running"] };
-static BUILD_SOURCE: Enum = Enum {
-    name: "build source",
-    words: &["api", "ui", "webhook", "trigger_job", "schedule", "pipeline_trigger"],
-};
+static BUILD_SOURCE: Enum =
+    Enum { name: "build source", words: &["api", "ui", "webhook", "trigger_job", "schedule", "pipeline_trigger"] };
 static STEP_TYPE: Enum = Enum { name: "step type", words: &["command", "wait", "input", "trigger", "group"] };
 static STEP_STATE: Enum = Enum {
     name: "step state",
     words: &[
-        "ignored", "waiting_for_dependencies", "ready", "waiting_for_input", "running", "failing", "canceled",
+        "ignored",
+        "waiting_for_dependencies",
+        "ready",
+        "waiting_for_input",
+        "running",
+        "failing",
+        "canceled",
         "finished",
     ],
 };

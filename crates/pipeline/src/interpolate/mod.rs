@@ -72,6 +72,24 @@ pub fn identifiers(text: &str) -> Result<Vec<String>, InterpolateError> {
     Ok(out)
 }
 
+/// The variables that are replaced in a text, defaults included, and the bytes of each expansion.
+pub(crate) fn identifier_places(text: &str) -> Result<Vec<(String, std::ops::Range<usize>)>, InterpolateError> {
+    let mut out = Vec::new();
+    places(&parse::parse(text, DEPTH)?, &mut out);
+    Ok(out)
+}
+
+fn places(items: &[Item<'_>], out: &mut Vec<(String, std::ops::Range<usize>)>) {
+    for item in items {
+        let Piece::Variable { name, operation } = &item.piece else { continue };
+        out.push(((*name).to_owned(), item.start..item.end));
+        match operation {
+            Operation::IfEmpty(items) | Operation::IfUnset(items) | Operation::Required(items) => places(items, out),
+            Operation::Plain | Operation::Substring { .. } => {}
+        }
+    }
+}
+
 fn names(items: &[Item<'_>], text: &str, out: &mut Vec<String>) {
     for item in items {
         match &item.piece {

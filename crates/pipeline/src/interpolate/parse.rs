@@ -15,7 +15,10 @@ pub(super) enum Piece<'t> {
     Text(&'t str),
     /// `$$` or `\$`: a dollar that is no expansion. What follows is read as text.
     Escaped,
-    Variable { name: &'t str, operation: Operation<'t> },
+    Variable {
+        name: &'t str,
+        operation: Operation<'t>,
+    },
 }
 
 #[derive(Debug)]

@@ -13,10 +13,7 @@ use crate::yaml::{Entry, Map, Node, Value};
 /// Interpolates the tree of a pipeline. The top-level `env` comes first, entry by entry: each result is a variable for
 /// what follows, and by default beats a variable of the build.
 pub(crate) fn interpolate_tree(root: &mut Node, context: &Context, report: &mut Report<'_>) {
-    let mut env = Variables {
-        values: context.interpolation_env().into_iter().collect(),
-        unset: context.unset,
-    };
+    let mut env = Variables { values: context.interpolation_env().into_iter().collect(), unset: context.unset };
     let prefer_build_env = context.prefer_build_env;
     let mut walk = Walk { report, limits: &context.limits, bytes: 0, stopped: false };
     match &mut root.value {

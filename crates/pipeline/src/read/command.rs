@@ -38,6 +38,9 @@ impl Reader<'_, '_> {
         spec.env = fields.take_one("env").map(|field| self.variables(field)).unwrap_or_default();
         let agents = fields.take(self, &["agents", "agent_query_rules"]);
         spec.agents = agents.map(|field| self.agents(field)).unwrap_or_default();
+        if let Some(field) = agents {
+            self.agents_replaced(field, &spec.agents);
+        }
         if let Some(field) = fields.take(self, &["artifact_paths", "artifacts"]) {
             let texts = self.texts(field);
             let paths = texts.iter().flat_map(|text| text.split(';')).map(str::trim);
@@ -57,17 +60,11 @@ impl Reader<'_, '_> {
             && !command.is_some_and(|field| field.node.unknown)
             && !plugins.is_some_and(|field| field.node.unknown)
         {
-            let place = command.map_or(fields.span, |field| field.key_span);
-            if command.is_some_and(|field| !field.node.is_null()) || plugins.is_some() || command.is_some() {
-                // Accepted elsewhere: such a step passes at once. Worth a word, since nobody means it.
-                if self.lint {
-                    self.report
-                        .warn(Code::NoCommand, place, "this step has no command and no plugin, so it does nothing")
-                        .help("write a command");
-                }
-            } else {
+            // Accepted elsewhere: such a step passes at once. Worth a word, since nobody means it.
+            if self.lint {
+                let place = command.map_or(fields.span, |field| field.key_span);
                 self.report
-                    .error(Code::NoCommand, place, "a command step needs a command or plugins")
+                    .warn(Code::NoCommand, place, "this step has no command and no plugin, so it does nothing")
                     .help("write `command: …`");
             }
         }
@@ -174,6 +171,31 @@ impl Reader<'_, '_> {
             }
         }
         out
+    }
+
+    /// Whether a step's `agents` replace the default block or are merged into it is not settled elsewhere; here they
+    /// replace it (docs/decisions/0101). Said where the two readings differ.
+    fn agents_replaced(&mut self, field: Field<'_>, own: &[(String, String)]) {
+        if !self.lint || self.context.merge_agents {
+            return;
+        }
+        let dropped: Vec<String> = self
+            .draft
+            .defaults
+            .agents
+            .iter()
+            .filter(|(tag, _)| !own.iter().any(|(other, _)| other == tag))
+            .map(|(tag, value)| format!("`{tag}={value}`"))
+            .collect();
+        if !dropped.is_empty() {
+            self.report
+                .warn(
+                    Code::AgentsReplaced,
+                    field.key_span,
+                    format!("these `agents` replace the default block, so {} does not hold here", dropped.join(", ")),
+                )
+                .help("repeat in the step what it should keep");
+        }
     }
 
     pub(super) fn plugins(&mut self, field: Field<'_>) -> Vec<tidegate_core::plan::Plugin> {
@@ -300,7 +322,7 @@ impl Reader<'_, '_> {
                     }
                     None => {
                         self.report
-                            .error(Code::MissingAttribute, field.key_span, "`cache` needs `paths`")
+                            .warn(Code::MissingAttribute, field.key_span, "`cache` without `paths` keeps nothing")
                             .help("write the paths to keep");
                     }
                 }
@@ -330,7 +352,7 @@ impl Reader<'_, '_> {
             Value::Map(map) => map,
             Value::Null => return None,
             Value::Bool(value) => {
-                let help = if *value { "leave it out" } else { "write `checkout: {skip: true}`" };
+                let help = if *value { "leave it out" } else { "write `checkout: {skip: true}` to opt out" };
                 self.report
                     .error(Code::BadType, field.value_span(), format!("`checkout` must be a map, not `{value}`"))
                     .help(help);
@@ -355,7 +377,7 @@ impl Reader<'_, '_> {
         if let Some(field) = fields.take_one("ssh_secret") {
             if kind == Kind::Top {
                 self.report
-                    .error(Code::BadValue, field.key_span, "`ssh_secret` cannot stand at the top")
+                    .warn(Code::BadValue, field.key_span, "`ssh_secret` is meant for steps, not for the top")
                     .help("write it into the `checkout` of each step that needs it");
             }
             if let Some(secret) = self.text(field) {
@@ -379,20 +401,13 @@ impl Reader<'_, '_> {
         {
             out.insert("commit_verification".to_owned(), json::plain(field.node));
         }
-        let known =
-            ["skip", "submodules", "ssh_secret", "depth", "lfs", "flags", "sparse", "commit_verification"];
+        let known = ["skip", "submodules", "ssh_secret", "depth", "lfs", "flags", "sparse", "commit_verification"];
         self.keep_rest(&fields, "checkout", &known, &mut out);
         Some(Json::Object(out))
     }
 
     /// What is not known is kept and has no effect; `lint` says so.
-    fn keep_rest(
-        &mut self,
-        fields: &Fields<'_>,
-        name: &str,
-        known: &[&str],
-        out: &mut serde_json::Map<String, Json>,
-    ) {
+    fn keep_rest(&mut self, fields: &Fields<'_>, name: &str, known: &[&str], out: &mut serde_json::Map<String, Json>) {
         for entry in fields.rest() {
             if self.lint && !entry.key_unknown {
                 let help = crate::attributes::suggest(&entry.key, known.iter().copied());
@@ -474,8 +489,7 @@ impl Reader<'_, '_> {
             return self.wrong_type(item, "a list of services");
         };
         let fields = Fields::new(map, map.first().map_or(item.node.span, |first| first.key_span));
-        let entry_point =
-            if kind == Kind::Top { EntryPoint::BuildNotification } else { EntryPoint::StepNotification };
+        let entry_point = if kind == Kind::Top { EntryPoint::BuildNotification } else { EntryPoint::StepNotification };
         let condition = fields.take_one("if").and_then(|field| {
             let text = self.text(field)?;
             self.condition(&text, field, entry_point);
@@ -487,10 +501,10 @@ impl Reader<'_, '_> {
             let near = fields.rest().find_map(|entry| {
                 crate::attributes::suggest(&entry.key, known.iter().copied()).map(|name| (entry.key_span, name))
             });
-            let help =
-                near.map_or_else(|| format!("it is one of {}", super::values::quoted(&names)), |(_, name)| {
-                    format!("did you mean `{name}`?")
-                });
+            let help = near.map_or_else(
+                || format!("it is one of {}", super::values::quoted(&names)),
+                |(_, name)| format!("did you mean `{name}`?"),
+            );
             self.report
                 .error(Code::BadValue, near.map_or(fields.span, |(span, _)| span), "nobody is named to be notified")
                 .help(help);

@@ -17,7 +17,18 @@ impl Reader<'_, '_> {
                     .help("make it a list of one: `- step: …`");
                 Vec::new()
             }
-            _ => self.nodes(field).into_iter().filter_map(|item| self.dependency(item)).collect(),
+            _ => {
+                let mut out: Vec<Spanned<Dependency>> = Vec::new();
+                for item in self.nodes(field) {
+                    let Some(dependency) = self.dependency(item) else { continue };
+                    if self.lint && out.iter().any(|earlier| earlier.value.key == dependency.value.key) {
+                        let message = format!("`{}` is named twice", dependency.value.key);
+                        self.report.warn(Code::UselessDependency, dependency.span, message).help("drop one of the two");
+                    }
+                    out.push(dependency);
+                }
+                out
+            }
         }
     }
 

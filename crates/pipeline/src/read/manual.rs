@@ -155,13 +155,7 @@ impl Reader<'_, '_> {
         }
     }
 
-    fn default_choice(
-        &mut self,
-        field: Field<'_>,
-        defaults: &[String],
-        options: &[(String, String)],
-        multiple: bool,
-    ) {
+    fn default_choice(&mut self, field: Field<'_>, defaults: &[String], options: &[(String, String)], multiple: bool) {
         if defaults.len() > 1 && !multiple {
             self.report
                 .error(Code::BadValue, field.value_span(), "several defaults, but only one may be chosen")

@@ -13,8 +13,21 @@ use crate::yaml::{Entry, Map, Node, Value};
 
 /// Attributes in which tokens are replaced. In `env` only the values, not the names.
 const REPLACED: [&str; 15] = [
-    "command", "commands", "script", "label", "name", "env", "plugins", "agents", "agent_query_rules", "secrets",
-    "cache", "checkout", "artifact_paths", "artifacts", "matrix",
+    "command",
+    "commands",
+    "script",
+    "label",
+    "name",
+    "env",
+    "plugins",
+    "agents",
+    "agent_query_rules",
+    "secrets",
+    "cache",
+    "checkout",
+    "artifact_paths",
+    "artifacts",
+    "matrix",
 ];
 
 impl Reader<'_, '_> {
@@ -326,7 +339,11 @@ impl Reader<'_, '_> {
             let Some(matrix) = matrix else {
                 if self.lint {
                     self.report
-                        .warn(Code::MatrixNotReplaced, place, format!("`{shown}` is not replaced: the step has no matrix"))
+                        .warn(
+                            Code::MatrixNotReplaced,
+                            place,
+                            format!("`{shown}` is not replaced: the step has no matrix"),
+                        )
                         .help("give the step a `matrix`");
                 }
                 continue;

@@ -1,9 +1,9 @@
 //! From the tree to drafts of steps: every attribute read, checked and given its place, nothing decided.
 
 mod command;
+mod condition;
 mod depends;
 mod fields;
-mod condition;
 mod manual;
 mod matrix;
 mod retry;

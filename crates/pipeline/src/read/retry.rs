@@ -140,7 +140,11 @@ impl Reader<'_, '_> {
                         Some(status) => statuses.extend(self.exit_status(status)),
                         None => {
                             self.report
-                                .error(Code::MissingAttribute, fields.span, "an entry of `soft_fail` needs `exit_status`")
+                                .error(
+                                    Code::MissingAttribute,
+                                    fields.span,
+                                    "an entry of `soft_fail` needs `exit_status`",
+                                )
                                 .help("write `exit_status: 1`, or `soft_fail: true` for every failure");
                         }
                     }
@@ -184,6 +188,21 @@ impl Reader<'_, '_> {
     fn shadowed(&mut self, rules: &[RetryRule], spans: Vec<crate::source::Span>) {
         if !self.lint {
             return;
+        }
+        let has = |wanted: &dyn Fn(&RetryRule) -> bool| rules.iter().position(wanted);
+        let any = has(&|rule| rule.exit_status == ExitStatusMatch::Any);
+        let lost = has(&|rule| matches!(&rule.exit_status, ExitStatusMatch::OneOf(statuses) if statuses.contains(&-1)));
+        if let (Some(any), Some(lost)) = (any, lost)
+            && any < lost
+            && let Some(span) = spans.get(lost)
+        {
+            self.report
+                .warn(
+                    Code::OpenPoint,
+                    *span,
+                    "whether `\"*\"` in the rule above already takes -1 is not settled; here it does",
+                )
+                .help("put the rule for -1 first");
         }
         let covers_all = |rule: &RetryRule| {
             rule.exit_status == ExitStatusMatch::Any && rule.signal == ["*"] && rule.signal_reason == ["*"]

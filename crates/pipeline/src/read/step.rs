@@ -59,9 +59,7 @@ impl Reader<'_, '_> {
                     Some(known) => format!("did you mean `{known}`?"),
                     None => format!("a command is written `- command: \"{}\"`", crate::yaml::shorten(word)),
                 };
-                self.report
-                    .error(Code::BadStep, item.span, format!("{} is not a step", item.describe()))
-                    .help(help);
+                self.report.error(Code::BadStep, item.span, format!("{} is not a step", item.describe())).help(help);
                 return;
             }
         };
@@ -110,10 +108,10 @@ impl Reader<'_, '_> {
     fn kind(&mut self, map: &Map, span: Span) -> Option<Kind> {
         if let Some(entry) = get(map, "type") {
             let field = Field { key: "type", key_span: entry.key_span, node: &entry.node };
-            const TYPES: [&str; 9] =
-                ["command", "script", "wait", "waiter", "block", "input", "manual", "trigger", "group"];
+            const TYPES: [&str; 10] =
+                ["command", "commands", "script", "wait", "waiter", "block", "input", "manual", "trigger", "group"];
             return match self.word(field, &TYPES)? {
-                "command" | "script" => Some(Kind::Command),
+                "command" | "commands" | "script" => Some(Kind::Command),
                 "wait" | "waiter" => Some(Kind::Wait),
                 "input" => Some(Kind::Input),
                 "trigger" => Some(Kind::Trigger),
@@ -159,9 +157,7 @@ impl Reader<'_, '_> {
         let place = near.map_or(Span { start: span.start, end: span.start }, |(entry, _)| entry.key_span);
         let help = match near {
             Some((entry, name)) => format!("did you mean `{name}` where it says `{}`?", entry.key),
-            None => {
-                "a step has `command`, `plugins`, `wait`, `block`, `input`, `trigger` or `group`".to_owned()
-            }
+            None => "a step has `command`, `plugins`, `wait`, `block`, `input`, `trigger` or `group`".to_owned(),
         };
         self.report.error(Code::UnknownStep, place, "nothing tells what kind of step this is").help(help);
     }
@@ -174,10 +170,8 @@ impl Reader<'_, '_> {
         let label = fields.take(self, &["label", "name"]).and_then(|field| self.text(field));
         let label = label.filter(|label| !label.trim().is_empty());
         let depends_on = fields.take_one("depends_on").map(|field| self.depends_on(field));
-        let allow_dependency_failure = fields
-            .take_one("allow_dependency_failure")
-            .and_then(|field| self.boolean(field))
-            .unwrap_or(false);
+        let allow_dependency_failure =
+            fields.take_one("allow_dependency_failure").and_then(|field| self.boolean(field)).unwrap_or(false);
         let filters = self.filters(&fields, kind);
         let (kind_draft, own_label) = match kind {
             Kind::Command => {
@@ -187,15 +181,17 @@ impl Reader<'_, '_> {
             Kind::Wait => {
                 let own = fields.take(self, &["wait", "waiter"]).and_then(|field| self.text(field));
                 let open = fields.take_one("continue_on_failure").and_then(|field| self.boolean(field));
-                (KindDraft::Wait { continue_on_failure: open.unwrap_or(false) }, own.or_else(|| Some("wait".to_owned())))
+                (
+                    KindDraft::Wait { continue_on_failure: open.unwrap_or(false) },
+                    own.or_else(|| Some("wait".to_owned())),
+                )
             }
             Kind::Block | Kind::Input => {
                 let names: &[&str] = if kind == Kind::Block { &["block", "manual"] } else { &["input"] };
                 let own = fields.take(self, names).and_then(|field| self.text(field));
                 let manual: Box<ManualStep> = Box::new(self.manual(&fields));
                 let default = if kind == Kind::Block { "Block" } else { "Input" };
-                let draft =
-                    if kind == Kind::Block { KindDraft::Block(manual) } else { KindDraft::Input(manual) };
+                let draft = if kind == Kind::Block { KindDraft::Block(manual) } else { KindDraft::Input(manual) };
                 (draft, own.or_else(|| Some(default.to_owned())))
             }
             Kind::Trigger => {
@@ -312,7 +308,10 @@ impl Reader<'_, '_> {
         let trap = if pattern == "!" {
             Some(("`!` alone excludes nothing".to_owned(), "write the branch right behind it, such as `!main`"))
         } else if pattern.starts_with("refs/") {
-            Some((format!("`{pattern}` never matches: branches have no `refs/heads/` in front"), "write the short name"))
+            Some((
+                format!("`{pattern}` never matches: branches have no `refs/heads/` in front"),
+                "write the short name",
+            ))
         } else if pattern.starts_with('/') || pattern.starts_with('^') || pattern.ends_with('$') {
             Some((
                 format!("`{pattern}` is a pattern with `*`, not a regular expression"),
@@ -340,7 +339,11 @@ impl Reader<'_, '_> {
                 self.only(&fields, "if_changed", &["include", "exclude"]);
                 let Some(include) = include else {
                     self.report
-                        .warn(Code::MissingAttribute, field.key_span, "`if_changed` without `include` leaves nothing out")
+                        .warn(
+                            Code::MissingAttribute,
+                            field.key_span,
+                            "`if_changed` without `include` leaves nothing out",
+                        )
                         .help("write `include: \"**\"` for every file");
                     return None;
                 };
@@ -400,9 +403,29 @@ impl Reader<'_, '_> {
             Value::Str(reason) => match &**reason {
                 "" => None,
                 // Interpolation makes texts of booleans; see docs/decisions/0103.
-                "true" => Some(String::new()),
-                "false" => None,
+                "true" | "false" => {
+                    let skip = &**reason == "true";
+                    if self.lint && self.report.text.get(field.node.span).trim_matches(['"', '\'']) == &**reason {
+                        self.report
+                            .warn(
+                                Code::OpenPoint,
+                                field.value_span(),
+                                format!("the text `{reason}` counts as a boolean here; elsewhere it may be a reason"),
+                            )
+                            .help(format!("write `{reason}` without quotes, or a reason"));
+                    }
+                    skip.then(String::new)
+                }
                 reason => {
+                    if self.lint && matches!(reason.to_ascii_lowercase().as_str(), "yes" | "no" | "on" | "off") {
+                        self.report
+                            .warn(
+                                Code::BoolLikeText,
+                                field.value_span(),
+                                format!("`{reason}` is a text, so it is a reason, and the step is skipped"),
+                            )
+                            .help("write `true` or `false`; YAML 1.2 reads `yes` and `no` as texts");
+                    }
                     if reason.chars().count() > 70 {
                         self.report
                             .error(Code::BadValue, field.value_span(), "a reason to skip is at most 70 characters long")
@@ -425,9 +448,10 @@ impl Reader<'_, '_> {
                 continue;
             }
             let bit = kind as u8;
-            let names = ATTRIBUTES.iter().filter(|row| row.kinds & bit != 0).flat_map(|row| {
-                std::iter::once(row.name).chain(row.aliases.iter().copied())
-            });
+            let names = ATTRIBUTES
+                .iter()
+                .filter(|row| row.kinds & bit != 0)
+                .flat_map(|row| std::iter::once(row.name).chain(row.aliases.iter().copied()));
             let message = format!("`{}` has no effect on {}", entry.key, kind.name());
             let help = if let Some(row) = attributes::find_anywhere(&entry.key) {
                 let kinds: Vec<&str> =
@@ -470,10 +494,8 @@ impl Reader<'_, '_> {
         let key = self.key(&fields);
         let label = fields.take_first(&["group", "label", "name"]).and_then(|field| self.text(field));
         let depends_on = fields.take_one("depends_on").map(|field| self.depends_on(field));
-        let allow_dependency_failure = fields
-            .take_one("allow_dependency_failure")
-            .and_then(|field| self.boolean(field))
-            .unwrap_or(false);
+        let allow_dependency_failure =
+            fields.take_one("allow_dependency_failure").and_then(|field| self.boolean(field)).unwrap_or(false);
         let filters = self.filters(&fields, Kind::Group);
         let notify = fields.take_one("notify").map(|field| self.notify(field, Kind::Group)).unwrap_or_default();
         let steps = fields.take_one("steps");

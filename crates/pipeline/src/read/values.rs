@@ -163,9 +163,12 @@ impl Reader<'_, '_> {
 
     pub(super) fn wrong_type<T>(&mut self, field: Field<'_>, wanted: &str) -> Option<T> {
         let is = field.node.describe();
+        // `- echo "a": b` is a map to YAML.
+        let slip = matches!(&field.node.value, Value::Map(map) if map.len() == 1) && wanted == "a text";
+        let help = slip.then(|| "a text that holds `: ` is a map to YAML: put it into quotes".to_owned());
         self.report
             .error(Code::BadType, field.value_span(), format!("`{}` must be {wanted}, not {is}", field.key))
-            .help_if(None);
+            .help_if(help);
         None
     }
 

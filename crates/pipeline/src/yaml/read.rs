@@ -109,7 +109,10 @@ enum Content {
 }
 
 enum Key {
-    Plain { key: Rc<str>, span: Span },
+    Plain {
+        key: Rc<str>,
+        span: Span,
+    },
     Merge(Span),
     /// Reported already; its value is dropped.
     Bad,

@@ -1,9 +1,15 @@
 //! A plan as `pipeline plan` shows it.
 
+mod mermaid;
+mod text;
+
 use std::collections::HashMap;
 
 use serde::Serialize;
 use tidegate_core::plan::{DependsOn, Segment, Step, StepKind};
+
+pub use mermaid::mermaid;
+pub use text::text;
 
 /// The jobs that a plan makes and what was left out.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -90,11 +96,7 @@ pub fn plan_view(segment: &Segment) -> PlanView {
         }
         let depends_on = names.waits_for(at);
         if let StepKind::Wait { continue_on_failure } = &step.kind {
-            view.gates.push(GateView {
-                step: names.of(at),
-                continue_on_failure: *continue_on_failure,
-                depends_on,
-            });
+            view.gates.push(GateView { step: names.of(at), continue_on_failure: *continue_on_failure, depends_on });
             continue;
         }
         jobs(segment, step, &names.of(at), &depends_on, &mut view);
@@ -214,9 +216,8 @@ impl<'s> Names<'s> {
     /// The nearest gate before a step; for a gate, everything before it back to the gate before that
     /// (`spec/pipeline.md` 1.7, rule 2).
     fn implicit(&self, at: usize, step: &Step) -> Vec<String> {
-        let is_gate = |step: &Step| {
-            step.left_out.is_none() && matches!(step.kind, StepKind::Wait { .. } | StepKind::Block(_))
-        };
+        let is_gate =
+            |step: &Step| step.left_out.is_none() && matches!(step.kind, StepKind::Wait { .. } | StepKind::Block(_));
         let mut out = Vec::new();
         for (place, other) in self.segment.steps.iter().enumerate().take(at).rev() {
             let own_scope = other.group == step.group;
