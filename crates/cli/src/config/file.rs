@@ -325,7 +325,8 @@ fn pipelines(
         pipelines.push(PipelineSettings { slug, repository, file, branches });
     }
     // Repositories without a pipeline of their own are given one of their name; two of one name would share builds.
-    for repository in repositories.iter().filter(|r| !written_for(&pipelines, r)) {
+    let configured: HashSet<RepositoryId> = pipelines.iter().map(|p: &PipelineSettings| p.repository).collect();
+    for repository in repositories.iter().filter(|r| !configured.contains(&r.id)) {
         let name = repository.full_name.as_str().rsplit('/').next().unwrap_or_default().to_owned();
         let slug = PipelineSlug::new(name).map_err(|error| reader.wrong(None, error.to_string()))?;
         if !slugs.insert(slug.clone()) {
@@ -338,10 +339,6 @@ fn pipelines(
         pipelines.push(PipelineSettings { slug, repository: repository.id, file: None, branches: Vec::new() });
     }
     Ok(pipelines)
-}
-
-fn written_for(pipelines: &[PipelineSettings], repository: &RepositorySource) -> bool {
-    pipelines.iter().any(|p| p.repository == repository.id)
 }
 
 fn pools(reader: &Reader<'_>, written: &[Pool]) -> Result<Vec<PoolPolicy>, ConfigError> {

@@ -216,6 +216,8 @@ fn shown_state(state: JobState, attempt: Option<&Attempt>) -> &'static str {
     match (state, attempt.map(|a| &a.phase)) {
         (JobState::Scheduled, Some(Phase::Held(held))) if held.started_at.is_some() => "running",
         (JobState::Scheduled, Some(Phase::Held(_))) => "assigned",
+        // It has ended, and the build has not folded that in yet.
+        (JobState::Scheduled, Some(Phase::Ended(end))) if end.held.is_some() => "running",
         (state, _) => state.name(),
     }
 }
