@@ -183,8 +183,10 @@ async fn adopted_ended(process: Identity) {
     }
 }
 
+#[expect(unsafe_code, reason = "tokio's safe way is deprecated in favour of this")]
 fn watch_descriptor(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
-    Ok(AsyncFd::try_with_interest(descriptor, Interest::READABLE)?)
+    // SAFETY: an `OwnedFd` stays open and the same until it is dropped, which the `AsyncFd` that owns it does.
+    Ok(unsafe { AsyncFd::register_with_interest(descriptor, Interest::READABLE) }?)
 }
 
 /// Kills everything of an instance until a look finds nothing. Does not give up: what cannot be killed (a process that
