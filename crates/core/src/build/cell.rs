@@ -46,7 +46,8 @@ pub enum JobState {
 }
 
 impl JobState {
-    const ALL: [JobState; 16] = [
+    /// Every state, each at its own number.
+    pub(super) const ALL: [JobState; 16] = [
         JobState::Waiting,
         JobState::WaitingFailed,
         JobState::Broken,

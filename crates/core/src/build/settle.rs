@@ -2,6 +2,8 @@
 //! looks at the states alone, so doing it twice changes nothing, and `WaitingFailed` is decided anew each time (a retry of
 //! what failed makes its dependents wait again).
 
+use std::collections::BTreeMap;
+
 use super::graph::{Graph, Needs};
 use super::schedule::{How, What};
 use super::{Build, BuildState, JobState, Line, StepRef};
@@ -37,6 +39,45 @@ enum May {
     NotRun,
 }
 
+/// Which states there are among the jobs, as bits.
+#[derive(Clone, Copy, Debug)]
+struct Seen(u16);
+
+impl Seen {
+    fn of(build: &Build) -> Self {
+        Seen(build.cells.iter().fold(0, |seen, cell| seen | 1 << cell.state as u16))
+    }
+
+    fn any(self, wanted: impl Fn(JobState) -> bool) -> bool {
+        JobState::ALL.iter().any(|&state| self.0 & 1 << state as u16 != 0 && wanted(state))
+    }
+
+    fn hard_failure(self) -> bool {
+        self.any(|s| matches!(s, JobState::Failed | JobState::TimedOut | JobState::Canceled | JobState::Expired))
+    }
+
+    /// Somebody waits, and nobody is there who could change that. A graph that lacks segments says nothing about their
+    /// jobs.
+    fn stuck(self, build: &Build, graph: &Graph) -> bool {
+        self.any(|s| s == JobState::Waiting)
+            && !self.any(|s| !s.is_final() && s != JobState::Waiting)
+            && graph.job_count() >= build.cells.len()
+    }
+}
+
+/// What is known while a build is brought to rest.
+struct Look<'a> {
+    graph: &'a Graph,
+    now: Timestamp,
+    statuses: Vec<Status>,
+    /// Something has failed.
+    failing: bool,
+    /// What cannot be decided will never be.
+    give_up: bool,
+    /// Jobs that moved, and where they were.
+    moved: BTreeMap<usize, JobState>,
+}
+
 impl Build {
     /// Brings every job and the build to the state that follows. `graph` must have every segment of the record.
     pub fn settle(&mut self, graph: &Graph, now: Timestamp) {
@@ -44,39 +85,37 @@ impl Build {
             self.set_state(BuildState::Failed, now);
             return;
         }
-        let before = self.cells.clone();
-        let mut statuses = vec![Status::Unfinished; graph.schedule.len()];
-        loop {
-            self.rounds(graph, &mut statuses, false, now);
-            if !self.is_stuck(graph) {
-                break;
+        let mut look = Look {
+            graph,
+            now,
+            statuses: vec![Status::Unfinished; graph.schedule.len()],
+            failing: Seen::of(self).hard_failure(),
+            give_up: false,
+            moved: BTreeMap::new(),
+        };
+        let seen = loop {
+            look.give_up = false;
+            self.rounds(&mut look);
+            let seen = Seen::of(self);
+            if !seen.stuck(self, graph) {
+                break seen;
             }
             // Nothing runs, yet somebody waits: for a step that never came (1.7, rule 6), or for itself.
-            self.rounds(graph, &mut statuses, true, now);
+            look.give_up = true;
+            self.rounds(&mut look);
             // That may let others run, who may upload the step: then it is waited for again.
-            if self.is_stuck(graph) || self.cells.iter().all(|c| c.state.is_final()) {
-                break;
+            let seen = Seen::of(self);
+            if seen.stuck(self, graph) || !seen.any(|s| !s.is_final()) {
+                break seen;
             }
-        }
-        if self.cells != before {
+            // Afresh: in a circle, an old failure would keep itself up.
+            look.statuses.fill(Status::Unfinished);
+        };
+        if look.moved.iter().any(|(&place, &state)| self.cells[place].state != state) {
             self.touch();
         }
-        let state = self.derive_state(graph);
+        let state = self.derive_state(graph, seen);
         self.set_state(state, now);
-    }
-
-    /// Somebody waits, and nobody is there who could change that.
-    fn is_stuck(&self, graph: &Graph) -> bool {
-        let mut waiting = false;
-        for cell in self.cells.iter() {
-            match cell.state {
-                JobState::Waiting => waiting = true,
-                state if !state.is_final() => return false,
-                _ => {}
-            }
-        }
-        // A graph that lacks segments says nothing about their jobs.
-        waiting && graph.job_count() >= self.cells.len()
     }
 
     fn set_state(&mut self, state: BuildState, now: Timestamp) {
@@ -91,63 +130,54 @@ impl Build {
         }
     }
 
-    /// Looks at all conditions in order until nothing moves. `give_up`: what cannot be decided will never be.
-    fn rounds(&mut self, graph: &Graph, statuses: &mut [Status], give_up: bool, now: Timestamp) {
+    /// Looks at all conditions in order until nothing moves.
+    fn rounds(&mut self, look: &mut Look<'_>) {
+        let graph = look.graph;
         let schedule = &graph.schedule;
         loop {
-            let failing = self.has_hard_failure();
-            let mut moved = false;
+            let failing = look.failing;
+            // After one pass over the order everything is seen, but where there is a circle.
+            let mut again = false;
             for &condition in &schedule.order {
                 let parts = schedule.parts(condition);
+                let statuses = &look.statuses;
                 let of = |how: How, status: Status| match (how, status) {
                     (How::After, _) | (How::Over, Status::Failed) => Status::Passed,
                     (How::Passed | How::Over, status) => status,
                 };
-                let all = parts.iter().fold(Status::Passed, |sum, p| sum.and(of(p.how, statuses[p.of as usize])));
+                let all = || parts.iter().fold(Status::Passed, |sum, p| sum.and(of(p.how, statuses[p.of as usize])));
                 let status = match schedule.what(condition) {
-                    What::All => all,
+                    What::All => all(),
                     What::Gate(step) => match parts {
                         [_, outer] if self.is_dropped(graph, step) => statuses[outer.of as usize],
                         [_] if self.is_dropped(graph, step) => Status::Passed,
                         [gate, ..] => statuses[gate.of as usize],
                         [] => Status::Passed,
                     },
-                    What::Step(step) => {
-                        moved |= self.advance_step(graph, step, all, failing, give_up, now);
-                        self.status(graph, step)
-                    }
+                    What::Step(step) => match self.status(graph, step) {
+                        // Whatever it needed: it is over, and only what was never begun is decided anew.
+                        Status::Passed => Status::Passed,
+                        Status::Unfinished | Status::Failed => {
+                            let needs = all();
+                            self.advance_step(look, step, needs);
+                            self.status(graph, step)
+                        }
+                    },
                 };
-                // In a circle a condition may stand before its parts.
-                moved |= graph.circle().is_some() && statuses[condition as usize] != status;
-                statuses[condition as usize] = status;
+                again |= graph.circle().is_some() && look.statuses[condition as usize] != status;
+                look.statuses[condition as usize] = status;
             }
-            if !moved && failing == self.has_hard_failure() {
+            if !again && failing == look.failing {
                 return;
             }
         }
     }
 
     /// Moves the jobs of a step as far as they can move. `needs`: what it depends on, but for its uploader.
-    fn advance_step(
-        &mut self,
-        graph: &Graph,
-        this: StepRef,
-        needs: Status,
-        failing: bool,
-        give_up: bool,
-        now: Timestamp,
-    ) -> bool {
+    fn advance_step(&mut self, look: &mut Look<'_>, this: StepRef, needs: Status) {
+        let graph = look.graph;
         let node = &graph.steps[this];
         let step = graph.step(this);
-        let jobs = node.first..node.first + node.count;
-        // Most steps of a large build are over.
-        let over = |job: u32| match self.cells.get(job as usize) {
-            Some(cell) => cell.state.is_final() && cell.state != JobState::WaitingFailed,
-            None => true,
-        };
-        if jobs.clone().all(over) {
-            return false;
-        }
         let needs = match node.uploader {
             Some(job) => needs.and(self.job_status(job)),
             None => needs,
@@ -163,20 +193,16 @@ impl Build {
             Status::Failed if open_anyway => May::Run,
             Status::Failed => May::NotRun,
             // No permission to fail helps against a step that does not exist.
-            Status::Unfinished if give_up => May::NotRun,
+            Status::Unfinished if look.give_up => May::NotRun,
             Status::Unfinished => May::Wait,
         };
         let stop = match &step.kind {
-            StepKind::Command(command) => failing && command.cancel_on_build_failing,
+            StepKind::Command(command) => look.failing && command.cancel_on_build_failing,
             StepKind::Wait { .. } | StepKind::Block(_) | StepKind::Input(_) | StepKind::Trigger(_) => false,
         };
-        let mut moved = false;
-        for job in jobs {
-            while self.advance(graph, JobIndex(job), may, stop, now) {
-                moved = true;
-            }
+        for job in node.first..node.first + node.count {
+            while self.advance(look, JobIndex(job), may, stop) {}
         }
-        moved
     }
 
     fn status(&self, graph: &Graph, step: StepRef) -> Status {
@@ -201,16 +227,10 @@ impl Build {
             && jobs.all(|job| self.cells.get(job as usize).is_some_and(|c| c.state == JobState::Broken))
     }
 
-    fn has_hard_failure(&self) -> bool {
-        self.cells
-            .iter()
-            .any(|c| matches!(c.state, JobState::Failed | JobState::TimedOut | JobState::Canceled | JobState::Expired))
-    }
-
     /// Moves one job by one step, if it can move.
-    fn advance(&mut self, graph: &Graph, job: JobIndex, may: May, stop: bool, now: Timestamp) -> bool {
+    fn advance(&mut self, look: &mut Look<'_>, job: JobIndex, may: May, stop: bool) -> bool {
         let canceled = self.cancel.is_some() || stop;
-        let Some(written) = graph.job(job) else {
+        let Some(written) = look.graph.job(job) else {
             return false;
         };
         let place = job.0 as usize;
@@ -223,6 +243,7 @@ impl Build {
                 JobState::Scheduled => JobState::Canceling,
                 _ => return false,
             };
+            look.moved.entry(place).or_insert(state);
             let cell = &mut self.cells[place];
             cell.state = next;
             cell.revoke = next == JobState::Canceling;
@@ -243,9 +264,11 @@ impl Build {
                 StepKind::Command(_) => JobState::Scheduled,
             },
             (JobState::Limited, _) if self.cells[place].granted => JobState::Scheduled,
-            (JobState::Backoff, _) if self.cells[place].not_before <= now => JobState::Scheduled,
+            (JobState::Backoff, _) if self.cells[place].not_before <= look.now => JobState::Scheduled,
             _ => return false,
         };
+        look.moved.entry(place).or_insert(state);
+        look.failing |= next == JobState::Failed;
         let cell = &mut self.cells[place];
         cell.state = next;
         match next {
@@ -287,17 +310,17 @@ impl Build {
         cell.seq = self.lines[line].issued;
     }
 
-    fn derive_state(&self, graph: &Graph) -> BuildState {
-        let any = |wanted: fn(JobState) -> bool| self.cells.iter().any(|c| wanted(c.state));
-        let unfinished = any(|s| !s.is_final());
-        let failed = any(JobState::is_failure);
+    fn derive_state(&self, graph: &Graph, seen: Seen) -> BuildState {
+        let unfinished = seen.any(|s| !s.is_final());
+        let failed = seen.any(JobState::is_failure);
         if self.cancel.is_some() {
             return if unfinished { BuildState::Canceling } else { BuildState::Canceled };
         }
         if unfinished {
-            let busy =
-                any(|s| matches!(s, JobState::Scheduled | JobState::Backoff | JobState::Canceling | JobState::Limited));
-            return match (busy, any(|s| s == JobState::Blocked), self.has_hard_failure()) {
+            let busy = seen.any(|s| {
+                matches!(s, JobState::Scheduled | JobState::Backoff | JobState::Canceling | JobState::Limited)
+            });
+            return match (busy, seen.any(|s| s == JobState::Blocked), seen.hard_failure()) {
                 (false, true, _) => BuildState::Blocked,
                 (_, _, true) => BuildState::Failing,
                 _ if self.started_at.is_some() => BuildState::Running,

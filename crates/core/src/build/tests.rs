@@ -3,8 +3,10 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod cancel;
+mod chaos;
 mod concurrency;
 mod effects;
+mod properties;
 mod rules;
 mod states;
 mod tries;
@@ -221,7 +223,7 @@ impl World {
         self.build.settle(&self.graph, self.now);
         let once = self.build.clone();
         self.build.settle(&self.graph, self.now);
-        assert_eq!(once, self.build, "settling twice is settling once");
+        assert_eq!(once, self.build, "settling twice is settling once: {}", self.shows());
     }
 
     /// Folds without settling.

@@ -196,6 +196,14 @@ fn rule_1_7_10_a_step_after_itself_is_a_circle() {
 }
 
 #[test]
+fn rule_1_7_10_who_may_run_after_a_circle_runs_and_the_circle_waits_meanwhile() {
+    let mut w = World::new([cmd("a").after(&["a"]), cmd("b").after_even_failed(&["a"])]);
+    w.is("scheduled a=waiting b=scheduled");
+    w.pass(&["b"]);
+    w.is("failed a=waiting_failed b=passed");
+}
+
+#[test]
 fn rule_1_7_10_position_can_close_a_circle() {
     World::new([cmd("a").after(&["c"]), wait("w"), cmd("c")])
         .is("failed a=waiting_failed w=waiting_failed c=waiting_failed");
