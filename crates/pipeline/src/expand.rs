@@ -218,15 +218,14 @@ impl Maker<'_, '_> {
             self.matrix_jobs(step, matrix, &mut out);
             return out;
         }
-        let copies = command.parallelism.as_ref().map(|copies| copies.value);
+        // More copies than a file may make jobs were reported when the step was read.
+        let limit = self.context.limits.jobs;
+        let copies = command.parallelism.as_ref().map(|copies| copies.value).filter(|copies| *copies as usize <= limit);
         self.count_jobs(copies.unwrap_or(1).max(1) as usize, step.span);
         out.jobs = match copies {
             // 0 and 1 are a single job; with 1 the variables are set nonetheless (`spec/pipeline.md` 1.4).
             None | Some(0) => vec![Job::default()],
-            Some(count) if (count as usize) <= self.context.limits.jobs => {
-                (0..count).map(|index| Job { parallel: Some((index, count)), ..Job::default() }).collect()
-            }
-            Some(_) => Vec::new(),
+            Some(count) => (0..count).map(|index| Job { parallel: Some((index, count)), ..Job::default() }).collect(),
         };
         out
     }

@@ -134,15 +134,15 @@ impl Edges<'_> {
         self.draft.steps.len() + self.draft.groups.len()
     }
 
-    /// What the node at `at` waits for, with the place that says so.
-    fn from(&self, at: usize) -> Vec<(usize, Span)> {
+    /// What the node at `at` waits for, with the place of the `depends_on` that says so, if one does.
+    fn from(&self, at: usize) -> Vec<(usize, Option<Span>)> {
         let steps = self.draft.steps.len();
         if let Some(group) = at.checked_sub(steps) {
             // A group is done when its children are.
             let children = self.draft.steps.iter().enumerate();
             return children
                 .filter(|(_, step)| step.group.is_some_and(|own| own as usize == group))
-                .map(|(at, step)| (at, step.span))
+                .map(|(at, _)| (at, None))
                 .collect();
         }
         let Some(step) = self.draft.steps.get(at) else { return Vec::new() };
@@ -155,7 +155,7 @@ impl Edges<'_> {
                         Target::Step(at) => *at,
                         Target::Group(at) => steps + at,
                     };
-                    Some((target, dependency.span))
+                    Some((target, Some(dependency.span)))
                 })
                 .collect::<Vec<_>>()
         };
@@ -170,7 +170,7 @@ impl Edges<'_> {
     }
 
     /// The gate before a step, or everything before a gate.
-    fn implicit(&self, at: usize, step: &StepDraft, group: Option<&GroupDraft>) -> Vec<(usize, Span)> {
+    fn implicit(&self, at: usize, step: &StepDraft, group: Option<&GroupDraft>) -> Vec<(usize, Option<Span>)> {
         let is_gate = |step: &StepDraft| matches!(step.kind, KindDraft::Wait { .. } | KindDraft::Block(_));
         let before = self.draft.steps.iter().enumerate().take(at).rev();
         let mut out = Vec::new();
@@ -179,12 +179,12 @@ impl Edges<'_> {
             let own_scope = other.group == step.group;
             let outer_scope = inside && other.group.is_none() && group.is_some_and(|g| g.depends_on.is_none());
             if is_gate(other) && (own_scope || outer_scope) {
-                out.push((place, step.span));
+                out.push((place, None));
                 break;
             }
             // A gate waits for what stands before it in its own scope; at the top that includes children of groups.
             if is_gate(step) && (own_scope || step.group.is_none()) {
-                out.push((place, step.span));
+                out.push((place, None));
             }
         }
         out
@@ -211,37 +211,42 @@ fn circles(draft: &Draft, keys: &HashMap<&str, Target>, report: &mut Report<'_>)
             continue;
         }
         // By hand, since a chain may be as long as the file.
-        let mut path: Vec<(usize, Vec<(usize, Span)>)> = vec![(start, edges.from(start))];
+        let mut path = vec![Visit { at: start, via: None, left: edges.from(start) }];
         marks[start] = Mark::Open;
-        while let Some((at, left)) = path.last_mut() {
-            let Some((next, span)) = left.pop() else {
-                marks[*at] = Mark::Done;
+        while let Some(visit) = path.last_mut() {
+            let Some((next, span)) = visit.left.pop() else {
+                marks[visit.at] = Mark::Done;
                 path.pop();
                 continue;
             };
             match marks.get(next).copied().unwrap_or(Mark::Done) {
                 Mark::Done => {}
-                Mark::Open => {
-                    let begin = path.iter().position(|(at, _)| *at == next).unwrap_or(0);
-                    let names: Vec<String> =
-                        path.iter().skip(begin).map(|(at, _)| name(draft, *at)).chain([name(draft, next)]).collect();
-                    report
-                        .error(
-                            Code::DependencyCycle,
-                            span,
-                            format!("steps wait for each other in a circle: {}", names.join(" → ")),
-                        )
-                        .help("take one of these dependencies out");
-                    return;
-                }
+                Mark::Open => return report_circle(draft, &path, next, span, report),
                 Mark::New => {
                     marks[next] = Mark::Open;
-                    let onward = edges.from(next);
-                    path.push((next, onward));
+                    path.push(Visit { at: next, via: span, left: edges.from(next) });
                 }
             }
         }
     }
+}
+
+/// A node on the way, the `depends_on` that led to it, and what it waits for that is not looked at yet.
+struct Visit {
+    at: usize,
+    via: Option<Span>,
+    left: Vec<(usize, Option<Span>)>,
+}
+
+/// Reports the circle that an edge to `next` closes, at a `depends_on` in it: at least one leads forwards in the file.
+fn report_circle(draft: &Draft, path: &[Visit], next: usize, span: Option<Span>, report: &mut Report<'_>) {
+    let begin = path.iter().position(|visit| visit.at == next).unwrap_or(0);
+    let circle = &path[begin..];
+    let names: Vec<String> = circle.iter().map(|visit| name(draft, visit.at)).chain([name(draft, next)]).collect();
+    let place = span.or_else(|| circle.iter().skip(1).rev().find_map(|visit| visit.via)).unwrap_or_default();
+    report
+        .error(Code::DependencyCycle, place, format!("steps wait for each other in a circle: {}", names.join(" → ")))
+        .help("take one of these dependencies out");
 }
 
 fn name(draft: &Draft, at: usize) -> String {

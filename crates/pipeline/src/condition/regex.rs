@@ -44,7 +44,8 @@ impl Pattern {
             return Err(fail(format!("`{flag}` is not a flag of a regular expression")).help("the only flag is `i`"));
         }
         if let Some(feature) = unsupported(&source) {
-            return Err(fail(format!("regular expressions here have no {feature}")));
+            return Err(fail(format!("regular expressions here have no {feature}"))
+                .help("write it with look-ahead, or as two tests joined by `&&`"));
         }
         let regex = RegexBuilder::new(&rewrite(&source))
             .case_insensitive(!flags.is_empty())
@@ -56,6 +57,7 @@ impl Pattern {
                 let error = error.to_string();
                 let said = error.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or_default();
                 fail(format!("not a regular expression: {}", said.trim_start_matches("error: ")))
+                    .help("a sign that is meant as itself has a backslash in front")
             })?;
         Ok(Self { source, flags, regex })
     }

@@ -204,7 +204,9 @@ impl Reader<'_, '_> {
             return self.matrix_value(item).map(|value| vec![Some(value)]);
         };
         let names: Vec<&str> = matrix.dimensions.iter().map(|(name, _)| name.as_str()).collect();
+        let mut strange = map.iter().any(|entry| entry.key_unknown);
         for entry in map.iter().filter(|entry| !entry.key_unknown && !names.contains(&&*entry.key)) {
+            strange = true;
             let help = match crate::attributes::suggest(&entry.key, names.iter().copied()) {
                 Some(near) => format!("did you mean `{near}`?"),
                 None if anonymous => "the matrix has no named dimension: write `with: VALUE`".to_owned(),
@@ -217,7 +219,7 @@ impl Reader<'_, '_> {
         let mut out = Vec::with_capacity(names.len());
         for name in names {
             let Some(entry) = crate::yaml::get(map, name) else {
-                if self.lint && !anonymous && !map.iter().any(|entry| entry.key_unknown) {
+                if self.lint && !anonymous && !strange {
                     self.report
                         .warn(
                             Code::OpenPoint,

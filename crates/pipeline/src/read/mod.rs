@@ -198,7 +198,8 @@ impl Reader<'_, '_> {
         if !self.lint {
             return;
         }
-        for entry in fields.rest() {
+        // A name for the file is common and misleads nobody.
+        for entry in fields.rest().filter(|entry| &*entry.key != "name") {
             let names = attributes::ATTRIBUTES.iter().filter(|row| row.kinds & Kind::Top as u8 != 0);
             if let Some(name) = attributes::suggest(&entry.key, names.map(|row| row.name)) {
                 self.report
@@ -230,7 +231,7 @@ impl Reader<'_, '_> {
                     entry.key_span,
                     format!("`{}` is accepted but not yet acted on: {instead}", entry.key),
                 )
-                .help_if(None);
+                .help("docs/compatibility.md lists what is acted on");
         }
     }
 }

@@ -83,7 +83,7 @@ impl Reader<'_, '_> {
         if let Some(instead) = row.and_then(|row| row.not_yet) {
             self.report
                 .warn(Code::Unsupported, span, format!("`{name}` is accepted but not yet acted on: {instead}"))
-                .help_if(None);
+                .help("docs/compatibility.md lists what is acted on");
         }
     }
 

@@ -72,7 +72,7 @@ impl Reader<'_, '_> {
         if range.contains(&value) {
             return Some(value);
         }
-        let help = if *range.end() == i64::MAX {
+        let help = if *range.end() >= i64::from(u32::MAX) {
             format!("the least is {}", range.start())
         } else {
             format!("allowed is {} to {}", range.start(), range.end())
@@ -165,10 +165,14 @@ impl Reader<'_, '_> {
         let is = field.node.describe();
         // `- echo "a": b` is a map to YAML.
         let slip = matches!(&field.node.value, Value::Map(map) if map.len() == 1) && wanted == "a text";
-        let help = slip.then(|| "a text that holds `: ` is a map to YAML: put it into quotes".to_owned());
+        let help = if slip {
+            "a text that holds `: ` is a map to YAML: put it into quotes".to_owned()
+        } else {
+            format!("docs/pipeline.md says what `{}` takes", field.key)
+        };
         self.report
             .error(Code::BadType, field.value_span(), format!("`{}` must be {wanted}, not {is}", field.key))
-            .help_if(help);
+            .help(help);
         None
     }
 

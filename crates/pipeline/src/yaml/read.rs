@@ -153,7 +153,7 @@ impl Reader<'_, '_, '_> {
                     self.report
                         .error(Code::AliasCycle, span, "this alias stands inside the anchor that it refers to")
                         .help("an anchor cannot contain itself");
-                    self.put(Node::new(Value::Null, span), false);
+                    self.put(missing(span), false);
                 } else if let Some(anchor) = self.anchors.get(&id) {
                     let (nodes, bytes) = (anchor.nodes, anchor.bytes);
                     // Before the copy is made: a bomb costs nothing.
@@ -168,7 +168,7 @@ impl Reader<'_, '_, '_> {
                 self.report
                     .error(Code::UnknownAnchor, span, format!("no anchor `&{name}` stands before this alias"))
                     .help("an anchor must be written above the aliases that use it");
-                self.put(Node::new(Value::Null, span), false);
+                self.put(missing(span), false);
             }
             _ => {}
         }
@@ -305,6 +305,9 @@ impl Reader<'_, '_, '_> {
 
     fn scan_error(&mut self, error: &granit_parser::ScanError) {
         let at = error.marker().byte_offset().unwrap_or(0);
+        // A tab is noticed when it has been read.
+        let before = self.report.text.text.get(..at).unwrap_or("");
+        let at = before.trim_end_matches('\t').len();
         let span = Span::new(at, at + 1);
         if matches!(error.kind(), ErrorKind::RecursionLimitExceeded) {
             self.too_deep(span);
@@ -323,10 +326,15 @@ impl Reader<'_, '_, '_> {
                 Some("a text that holds `: ` must be put into quotes, or the line is indented wrongly".to_owned())
             }
             ErrorKind::UnclosedQuotedScalar => Some("a quote is opened and never closed".to_owned()),
-            _ => None,
+            _ => Some("look at the indentation and the quotes here and on the line above".to_owned()),
         };
         self.report.error(Code::Syntax, span, format!("this is not YAML: {message}")).help_if(help);
     }
+}
+
+/// Stands for what an alias should have brought: reported, and judged no further.
+fn missing(span: Span) -> Node {
+    Node { unknown: true, ..Node::new(Value::Null, span) }
 }
 
 fn core_tag(tag: &Tag) -> &str {
