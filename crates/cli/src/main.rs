@@ -1,2 +1,36 @@
-//! The `tidegate` binary.
-fn main() {}
+//! The `tidegate` binary: the server, and the commands of those who use it.
+
+mod args;
+mod client;
+mod commands;
+mod config;
+mod demo;
+mod exit;
+mod instance;
+mod live;
+mod out;
+mod run;
+mod server;
+mod show;
+mod terminal;
+mod up;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use args::Arguments;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match commands::run(arguments) {
+        Ok(code) => code,
+        Err(error) => {
+            let (status, told) = exit::of(&error);
+            if told {
+                out::error(&error);
+            }
+            exit::code(status)
+        }
+    }
+}

@@ -1,0 +1,180 @@
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::path::{Component, Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use serde_json::json;
+use sha2::{Digest as _, Sha256};
+use tidegate_engine::api::ArtifactAnswer;
+use tidegate_pipeline::Glob;
+
+use crate::args::{Artifact, Global};
+use crate::client::{Access, Artifacts, Backend};
+use crate::exit::Expected;
+use crate::terminal::clean;
+use crate::{exit, out, show};
+
+/// `tidegate artifact …`.
+pub(super) async fn run(global: &Global, command: Artifact) -> anyhow::Result<u8> {
+    let backend = Backend::open(global, Access::Read).await?;
+    match command {
+        Artifact::List { build, job } => {
+            let answer = backend.artifacts(&build, job.as_deref()).await?;
+            if global.json {
+                out::json(&answer)?;
+            } else {
+                out::text(&show::artifacts(&answer.artifacts, out::width()))?;
+            }
+        }
+        Artifact::Download { build, patterns, job, to } => {
+            let Artifacts { artifacts } = backend.artifacts(&build, job.as_deref()).await?;
+            let wanted = choose(artifacts, &patterns)?;
+            let mut done = Vec::new();
+            for artifact in &wanted {
+                let path = download(&backend, artifact, &to)
+                    .await
+                    .with_context(|| format!("cannot download `{}`", clean(&artifact.path)))?;
+                if !global.json {
+                    let size = show::bytes(artifact.size);
+                    out::line(&format!("{} ({size})", clean(&path.display().to_string())))?;
+                }
+                done.push(
+                    json!({ "path": artifact.path, "file": path, "size": artifact.size, "sha256": artifact.sha256 }),
+                );
+            }
+            if global.json {
+                out::json(&json!({ "downloaded": done }))?;
+            }
+        }
+    }
+    Ok(exit::DONE)
+}
+
+/// The artifacts that the patterns name, of each path the one of the latest attempt. All when there is no pattern.
+fn choose(artifacts: Vec<ArtifactAnswer>, patterns: &[String]) -> anyhow::Result<Vec<ArtifactAnswer>> {
+    let globs = patterns
+        .iter()
+        .map(|pattern| Glob::new(pattern).map_err(|error| Expected::usage(format!("`{pattern}`: {error}"))))
+        .collect::<Result<Vec<_>, _>>()?;
+    let mut chosen: Vec<ArtifactAnswer> = Vec::new();
+    for artifact in artifacts {
+        let exact = patterns.iter().any(|pattern| *pattern == artifact.path);
+        if !patterns.is_empty() && !exact && !globs.iter().any(|glob| glob.matches(&artifact.path)) {
+            continue;
+        }
+        match chosen.iter_mut().find(|c| c.path == artifact.path && c.job_id == artifact.job_id) {
+            Some(known) if known.attempt < artifact.attempt => *known = artifact,
+            Some(_) => {}
+            None => chosen.push(artifact),
+        }
+    }
+    for (at, artifact) in chosen.iter().enumerate() {
+        if let Some(other) = chosen[..at].iter().find(|other| other.path == artifact.path) {
+            bail!(
+                "`{}` was uploaded by `{}` and by `{}`: choose one with `--job`",
+                clean(&artifact.path),
+                clean(&other.job),
+                clean(&artifact.job)
+            );
+        }
+    }
+    if chosen.is_empty() {
+        if patterns.is_empty() {
+            bail!("there are no artifacts");
+        }
+        bail!("no artifact matches {}; `tidegate artifact list` shows what there is", patterns.join(", "));
+    }
+    Ok(chosen)
+}
+
+/// Where an artifact goes to. Never outside of the directory, whatever a job has called it.
+fn target(directory: &Path, path: &str) -> anyhow::Result<PathBuf> {
+    let path = Path::new(path);
+    let inside = path.components().all(|part| matches!(part, Component::Normal(_)));
+    if !inside || path.as_os_str().is_empty() {
+        bail!("it would be written outside of `{}`", directory.display());
+    }
+    Ok(directory.join(path))
+}
+
+async fn download(backend: &Backend, artifact: &ArtifactAnswer, directory: &Path) -> anyhow::Result<PathBuf> {
+    let target = target(directory, &artifact.path)?;
+    let parent = target.parent().unwrap_or(directory);
+    fs::create_dir_all(parent).with_context(|| format!("cannot make `{}`", parent.display()))?;
+    // A link that leads elsewhere may have been there before.
+    let (root, inside) = (fs::canonicalize(directory)?, fs::canonicalize(parent)?);
+    if !inside.starts_with(&root) {
+        bail!("it would be written outside of `{}`", directory.display());
+    }
+    let mut file = tempfile::NamedTempFile::new_in(parent)?;
+    let mut digest = Sha256::new();
+    backend
+        .artifact_content(artifact, |piece| {
+            digest.update(piece);
+            file.write_all(piece).context("cannot write")
+        })
+        .await?;
+    if hex::encode(digest.finalize()) != artifact.sha256 {
+        bail!("its content does not have the SHA-256 that the job uploaded: try again");
+    }
+    readable(file.as_file())?;
+    file.persist(&target)
+        .map_err(|error| error.error)
+        .with_context(|| format!("cannot write `{}`", target.display()))?;
+    Ok(target)
+}
+
+/// As any other new file, as far as the user's mask allows.
+fn readable(file: &File) -> anyhow::Result<()> {
+    use nix::sys::stat::{Mode, fchmod, umask};
+    let mask = umask(Mode::empty());
+    umask(mask);
+    let mode = Mode::S_IRUSR | Mode::S_IWUSR | Mode::S_IRGRP | Mode::S_IWGRP | Mode::S_IROTH | Mode::S_IWOTH;
+    Ok(fchmod(file, mode & !mask)?)
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+
+    fn artifact(path: &str, job: &str, attempt: u32) -> ArtifactAnswer {
+        ArtifactAnswer {
+            path: path.into(),
+            size: 1,
+            sha256: String::new(),
+            content_type: String::new(),
+            job: job.into(),
+            job_id: job.into(),
+            attempt,
+            key: format!("{path}/{job}/{attempt}"),
+        }
+    }
+
+    #[test]
+    fn nothing_is_written_outside() {
+        let directory = Path::new("to");
+        assert_eq!(target(directory, "a/b.txt").unwrap(), Path::new("to/a/b.txt"));
+        for bad in ["../x", "/etc/passwd", "a/../../x", "", "./a/.."] {
+            assert!(target(directory, bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn patterns_choose_and_the_latest_attempt_counts() {
+        let all =
+            || vec![artifact("pkg/a.txt", "one", 1), artifact("pkg/a.txt", "one", 2), artifact("b.txt", "two", 1)];
+        let keys = |patterns: &[&str]| {
+            let patterns: Vec<String> = patterns.iter().map(|p| (*p).to_owned()).collect();
+            choose(all(), &patterns).map(|c| c.into_iter().map(|a| a.key).collect::<Vec<_>>())
+        };
+        assert_eq!(keys(&[]).unwrap(), ["pkg/a.txt/one/2", "b.txt/two/1"]);
+        assert_eq!(keys(&["pkg/*"]).unwrap(), ["pkg/a.txt/one/2"]);
+        assert!(keys(&["none"]).unwrap_err().to_string().contains("no artifact matches none"));
+        let mut two = all();
+        two.push(artifact("b.txt", "three", 1));
+        let error = choose(two, &[]).unwrap_err().to_string();
+        assert_eq!(error, "`b.txt` was uploaded by `two` and by `three`: choose one with `--job`");
+    }
+}

@@ -1,0 +1,20 @@
+//! Commands that change a build.
+
+use super::{build, me};
+use crate::args::{Cancel, Global, Retry};
+use crate::client::{Access, Backend};
+use crate::exit;
+
+/// `tidegate cancel`.
+pub(super) async fn cancel(global: &Global, arguments: &Cancel) -> anyhow::Result<u8> {
+    let backend = Backend::open(global, Access::Server).await?;
+    build::print(global, &backend.cancel(&arguments.build, &me()).await?)?;
+    Ok(exit::DONE)
+}
+
+/// `tidegate retry`.
+pub(super) async fn retry(global: &Global, arguments: &Retry) -> anyhow::Result<u8> {
+    let backend = Backend::open(global, Access::Server).await?;
+    build::print(global, &backend.retry(&arguments.build, arguments.job.as_deref(), &me()).await?)?;
+    Ok(exit::DONE)
+}

@@ -1,0 +1,219 @@
+//! `tidegate pipeline …`: looks at pipeline files, without a server.
+
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+use tidegate_core::diagnostic::Diagnostic;
+use tidegate_core::event::{EventKind, GitRef};
+use tidegate_core::ids::DeliveryId;
+use tidegate_core::time::Timestamp;
+use tidegate_pipeline::condition::{self, Evaluation, Facts};
+use tidegate_pipeline::interpolate::interpolate;
+use tidegate_pipeline::{
+    Context, FindError, Limits, Source, Unset, expand, find, lint, normalize, plan_view, render, view,
+};
+
+use crate::args::{Global, LintFormat, Normalize, Pipeline, Plan, PlanFormat};
+use crate::exit::Expected;
+use crate::{exit, out};
+
+/// `tidegate pipeline …`.
+pub(super) fn run(global: &Global, command: Pipeline) -> anyhow::Result<u8> {
+    match command {
+        Pipeline::Lint { files, format } => run_lint(&files, if global.json { LintFormat::Json } else { format }),
+        Pipeline::Plan(plan) => run_plan(global, &plan),
+        Pipeline::Normalize(arguments) => run_normalize(&arguments),
+        Pipeline::Eval { expression, context } => run_eval(&expression, context.as_deref()),
+        Pipeline::Interpolate { text, env } => {
+            let text = if text == "-" { String::from_utf8_lossy(&read(Path::new("-"))?).into_owned() } else { text };
+            let result = interpolate(&text, &env).map_err(|error| Expected::usage(error.message))?;
+            if global.json {
+                out::json(&json!({ "text": result }))?
+            } else {
+                out::bytes(format!("{result}\n").as_bytes())?
+            }
+            Ok(exit::DONE)
+        }
+    }
+}
+
+/// A file and what it is called.
+struct Text {
+    name: String,
+    bytes: Vec<u8>,
+}
+
+impl Text {
+    fn source(&self) -> Source<'_> {
+        Source { name: &self.name, text: &self.bytes }
+    }
+}
+
+/// The file that was named, or the one in the usual places below the working directory.
+fn open(path: Option<&Path>) -> anyhow::Result<Text> {
+    let found;
+    let path = match path {
+        Some(path) => path,
+        None => {
+            found = find(|place| Path::new(place).is_file())
+                .map_err(|error: FindError| Expected::usage(format!("{error}; name the file")))?;
+            Path::new(found)
+        }
+    };
+    let name = if path == Path::new("-") { "<stdin>".to_owned() } else { path.display().to_string() };
+    Ok(Text { name, bytes: read(path)? })
+}
+
+fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
+    // One byte more than is allowed is enough to say that it is too much.
+    let most = Limits::default().bytes as u64 + 1;
+    let mut bytes = Vec::new();
+    let result = if path == Path::new("-") {
+        std::io::stdin().lock().take(most).read_to_end(&mut bytes)
+    } else {
+        std::fs::File::open(path).and_then(|file| file.take(most).read_to_end(&mut bytes))
+    };
+    match result {
+        Ok(_) => Ok(bytes),
+        Err(error) => Err(Expected::usage(format!("cannot read `{}`: {error}", path.display()))),
+    }
+}
+
+fn run_lint(files: &[PathBuf], format: LintFormat) -> anyhow::Result<u8> {
+    let texts = if files.is_empty() {
+        vec![open(None)?]
+    } else {
+        files.iter().map(|file| open(Some(file))).collect::<Result<Vec<_>, _>>()?
+    };
+    let context = Context::for_lint();
+    let findings: Vec<Diagnostic> = texts.iter().flat_map(|text| lint(text.source(), &context)).collect();
+    let errors = findings.iter().filter(|finding| finding.is_error()).count();
+    match format {
+        LintFormat::Json => out::json(&render::json(&findings))?,
+        LintFormat::Github => out::bytes(render::github(&findings).as_bytes())?,
+        LintFormat::Text => {
+            out::text(&render::text(&findings, true))?;
+            out::line(&tally(texts.len(), errors, findings.len() - errors))?;
+        }
+    }
+    Ok(if errors > 0 { exit::FAILED } else { exit::DONE })
+}
+
+fn tally(files: usize, errors: usize, warnings: usize) -> String {
+    let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
+    let files = count(files, "file");
+    if errors + warnings == 0 {
+        format!("{files}: nothing found")
+    } else {
+        format!("{files}: {}, {}", count(errors, "error"), count(warnings, "warning"))
+    }
+}
+
+fn run_plan(global: &Global, arguments: &Plan) -> anyhow::Result<u8> {
+    let text = open(arguments.file.as_deref())?;
+    let mut context = Context {
+        env: arguments.env.clone(),
+        unset: Unset::Unknown,
+        changed_files: arguments.changed.clone(),
+        ..Context::default()
+    };
+    if let Some(path) = &arguments.event {
+        context.facts = facts_of(path)?;
+    }
+    let build = &mut context.facts.build;
+    for (fact, given) in [
+        (&mut build.branch, &arguments.branch),
+        (&mut build.tag, &arguments.tag),
+        (&mut build.message, &arguments.message),
+    ] {
+        if given.is_some() {
+            fact.clone_from(given);
+        }
+    }
+    let expansion = expand(text.source(), &context);
+    let Some(segment) = expansion.segment else {
+        return broken(global, &expansion.diagnostics);
+    };
+    let plan = plan_view(&segment);
+    match if global.json { PlanFormat::Json } else { arguments.format } {
+        PlanFormat::Json => out::json(&plan)?,
+        PlanFormat::Mermaid => out::bytes(view::mermaid(&plan).as_bytes())?,
+        PlanFormat::Text => out::text(&view::text(&plan))?,
+    }
+    Ok(exit::DONE)
+}
+
+/// A pipeline file that cannot be used: its findings, on the standard error output unless JSON was asked for.
+fn broken(global: &Global, findings: &[Diagnostic]) -> anyhow::Result<u8> {
+    if global.json {
+        out::json(&render::json(findings))?;
+    } else {
+        out::error_text(&render::text(findings, true));
+    }
+    Ok(exit::USAGE)
+}
+
+/// What conditions see of the push that a payload tells of.
+fn facts_of(path: &Path) -> anyhow::Result<Facts> {
+    let wrong = |why: &str| Expected::usage(format!("`{}`: {why}", path.display()));
+    let bytes = std::fs::read(path).map_err(|error| wrong(&error.to_string()))?;
+    let delivery = DeliveryId::new("plan").map_err(|error| wrong(&error.to_string()))?;
+    let event = tidegate_github::webhook::parse("push", delivery, &bytes, Timestamp(0))
+        .map_err(|_| wrong("this is not JSON"))?;
+    let push = match event.kind {
+        EventKind::Push(push) => push,
+        EventKind::Ignored { why, .. } => return Err(wrong(&format!("this is no push that makes a build: {why}"))),
+        EventKind::Ping { .. } => return Err(wrong("this is no push")),
+    };
+    let mut facts = Facts::default();
+    facts.build.source = Some("webhook".to_owned());
+    facts.build.branch = Some(push.git_ref.name().to_owned());
+    if let GitRef::Tag(tag) = &push.git_ref {
+        facts.build.tag = Some(tag.clone());
+    }
+    facts.build.commit = Some(push.after.to_string());
+    if let Some(head) = &push.head {
+        facts.build.commit = Some(head.id.to_string());
+        facts.build.message = Some(head.message.clone());
+        facts.build.author.name = Some(head.author_name.clone());
+        facts.build.author.email = Some(head.author_email.clone());
+    }
+    facts.build.creator.name = Some(push.pusher.clone());
+    facts.pipeline.default_branch = Some(push.repository.default_branch.clone()).filter(|branch| !branch.is_empty());
+    let name = push.repository.full_name.as_str().rsplit('/').next().map(str::to_owned);
+    facts.pipeline.slug.clone_from(&name);
+    facts.pipeline.name = name;
+    Ok(facts)
+}
+
+fn run_normalize(arguments: &Normalize) -> anyhow::Result<u8> {
+    let text = open(arguments.file.as_deref())?;
+    let context =
+        Context { env: arguments.env.clone(), interpolate: !arguments.no_interpolation, ..Context::default() };
+    let normalized = normalize(text.source(), &context);
+    match normalized.json {
+        Some(json) => {
+            out::bytes(format!("{}\n", serde_json::to_string_pretty(&json)?).as_bytes())?;
+            Ok(exit::DONE)
+        }
+        None => {
+            out::error_text(&render::text(&normalized.diagnostics, true));
+            Ok(exit::USAGE)
+        }
+    }
+}
+
+fn run_eval(expression: &str, context: Option<&Path>) -> anyhow::Result<u8> {
+    let facts = match context {
+        None => Facts::default(),
+        Some(path) => serde_json::from_slice(&read(path)?)
+            .map_err(|error| Expected::usage(format!("`{}` is no context: {error}", path.display())))?,
+    };
+    let evaluation = condition::eval(expression, &facts, &Limits::default());
+    out::json(&evaluation)?;
+    Ok(match evaluation {
+        Evaluation::Value(_) => exit::DONE,
+        Evaluation::Error { .. } => exit::USAGE,
+    })
+}

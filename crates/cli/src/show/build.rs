@@ -1,0 +1,187 @@
+use std::fmt::Write as _;
+
+use jiff::Timestamp;
+use owo_colors::Style;
+use tidegate_core::report::Status;
+use tidegate_engine::api::{AttemptAnswer, BuildAnswer, JobAnswer};
+
+use super::builds::short_ref;
+use super::{Table, ago, attempt_outcome, build_state, elapsed, job_state, paint, parse, since, span, symbol};
+use crate::terminal::clean;
+
+/// How a job is named on the command line, if that is not its label: `key`, or `key:index` among several.
+pub(crate) fn job_name(build: &BuildAnswer, job: &JobAnswer) -> String {
+    let same = |other: &&JobAnswer| match (&job.key, &other.key) {
+        (Some(key), Some(other)) => key == other,
+        (None, None) => job.label == other.label,
+        _ => false,
+    };
+    let name = job.key.as_deref().unwrap_or(&job.label);
+    if build.jobs.iter().filter(same).count() > 1 { format!("{name}:{}", job.index) } else { name.to_owned() }
+}
+
+/// A build with its jobs and attempts.
+pub(crate) fn build(build: &BuildAnswer, now: Timestamp, limit: Option<usize>) -> String {
+    let mut out = String::new();
+    let dim = Style::new().dimmed();
+    let line = &build.build;
+    let state = line.state.name();
+    let bold = Style::new().bold();
+    let title = paint(format!("{}#{}", line.pipeline, line.number), bold);
+    // Writing to a text cannot fail, here and below.
+    let _ = write!(out, "{} {title}  {}", symbol(state), build_state(state));
+    if let Some(by) = &build.canceled_by {
+        let _ = write!(out, " by {}", clean(by));
+    }
+    match (line.started_at.as_deref().and_then(parse), line.finished_at.as_deref().and_then(parse)) {
+        (Some(started), Some(finished)) => {
+            let _ = write!(out, " in {}", since(started, finished).map(elapsed).unwrap_or_default());
+        }
+        (Some(started), None) => {
+            let _ = write!(out, " for {}", since(started, now).map(elapsed).unwrap_or_default());
+        }
+        (None, _) => {}
+    }
+    out.push('\n');
+    let on = short_ref(line);
+    let on = if on.is_empty() { String::new() } else { format!("{on} at ") };
+    let _ = writeln!(out, "  {on}{}  {}", line.commit.get(..8).unwrap_or(&line.commit), clean(&line.message));
+    let _ = writeln!(out, "  {}", paint(format!("{}, made {}", line.id, ago(&line.created_at, now)), dim));
+    if !build.failure.is_empty() {
+        out.push('\n');
+        for line in build.failure.lines() {
+            let _ = writeln!(out, "  {}", paint(clean(line), Style::new().red()));
+        }
+    }
+    if !build.diagnostics.is_empty() {
+        let _ = write!(out, "\n{}", tidegate_pipeline::render::text(&build.diagnostics, true));
+        trim_end(&mut out);
+    }
+    let jobs: Vec<&JobAnswer> = build.jobs.iter().filter(|job| job.kind != "wait").collect();
+    if !jobs.is_empty() {
+        out.push('\n');
+        out.push_str(&job_table(build, &jobs).render("  ", limit));
+    }
+    let notes = notes(build, &jobs);
+    if !notes.is_empty() {
+        out.push('\n');
+        out.push_str(&notes);
+    }
+    if let Some(status) = &build.status {
+        let told = match (&status.refused, status.posted) {
+            (Some(why), _) => format!("refused by GitHub: {}", clean(why)),
+            (None, true) => "on GitHub".to_owned(),
+            (None, false) => "recorded; no GitHub token is configured".to_owned(),
+        };
+        let Status { context, description, .. } = &status.status;
+        let words = format!("status {}: {} ({told})", clean(context), clean(description));
+        let _ = writeln!(out, "\n  {}", paint(words, dim));
+    }
+    out
+}
+
+fn trim_end(out: &mut String) {
+    out.truncate(out.trim_end().len());
+    out.push('\n');
+}
+
+/// The jobs: how often each was tried, how long it waited for a machine and how long it ran.
+pub(crate) fn job_table(build: &BuildAnswer, jobs: &[&JobAnswer]) -> Table {
+    let mut table = Table::new(&["", "JOB", "STATE", "ATTEMPTS", "WAITED", "RAN"]).right(&[3, 4, 5]);
+    for job in jobs {
+        let first = job.attempts.first();
+        let last = job.attempts.last();
+        let waited = first.and_then(|a| span(a.created_at.as_deref(), a.started_at.as_deref()));
+        let ran = last.and_then(|a| span(a.started_at.as_deref(), a.finished_at.as_deref()));
+        let count = job.attempts.len();
+        let name = job_name(build, job);
+        let label = clean(&job.label).into_owned();
+        let shown = if name == label {
+            label
+        } else {
+            format!("{label} {}", paint(format!("({})", clean(&name)), Style::new().dimmed()))
+        };
+        table.row([
+            symbol(&job.state),
+            shown,
+            job_state(&job.state),
+            if count == 0 { String::new() } else { count.to_string() },
+            waited.map_or_else(String::new, elapsed),
+            ran.map_or_else(String::new, elapsed),
+        ]);
+    }
+    table
+}
+
+/// What the table does not say: why a job waits, and every attempt that did not simply end well.
+fn notes(build: &BuildAnswer, jobs: &[&JobAnswer]) -> String {
+    let mut out = String::new();
+    let bold = Style::new().bold();
+    for job in jobs {
+        let plain =
+            |a: &AttemptAnswer| a.cause.as_deref().is_none_or(|c| c == "exit") && a.exit_status.unwrap_or(0) == 0;
+        let title = || paint(clean(&job_name(build, job)), bold);
+        if let Some(why) = &job.waiting {
+            let _ = writeln!(out, "  {} waits {}", title(), clean(why));
+        }
+        if job.attempts.len() < 2 && job.attempts.iter().all(plain) {
+            continue;
+        }
+        let _ = writeln!(out, "  {}", title());
+        for attempt in &job.attempts {
+            let _ = writeln!(out, "    {}", attempt_line(attempt));
+            let shown = attempt.number == u32::try_from(job.attempts.len()).unwrap_or(0) && job.state != "passed";
+            if shown {
+                for line in tail_lines(&attempt.tail, 8) {
+                    let _ = writeln!(out, "      {} {line}", paint("│", Style::new().dimmed()));
+                }
+            }
+        }
+    }
+    out
+}
+
+/// One attempt in a line.
+fn attempt_line(attempt: &AttemptAnswer) -> String {
+    let outcome = attempt_outcome(attempt);
+    let good = outcome == "exit 0";
+    let style = match attempt.cause {
+        Some(_) if good => Style::new().green(),
+        Some(_) => Style::new().red(),
+        None => Style::new().cyan(),
+    };
+    let mut line = format!("attempt {}: {}", attempt.number, paint(outcome, style));
+    if let Some(instance) = &attempt.instance {
+        let _ = write!(line, " on {instance}");
+    }
+    if let Some(ran) = span(attempt.started_at.as_deref(), attempt.finished_at.as_deref()) {
+        let _ = write!(line, " after {}", elapsed(ran));
+    }
+    if attempt.retry_count > 0 {
+        let _ = write!(line, ", retry {}", attempt.retry_count);
+    }
+    if let Some(detail) = &attempt.detail {
+        let _ = write!(line, ": {}", clean(detail));
+    }
+    line
+}
+
+/// The last lines of an output, without marks and without what a terminal would act on.
+pub(crate) fn tail_lines(tail: &str, most: usize) -> Vec<String> {
+    let mut plain = Vec::new();
+    let mut marks = crate::terminal::Marks::default();
+    let mut take = |piece: crate::terminal::Piece<'_>| {
+        if let crate::terminal::Piece::Bytes(bytes) = piece {
+            plain.extend_from_slice(bytes);
+        }
+    };
+    marks.push(tail.as_bytes(), &mut take);
+    marks.finish(&mut take);
+    let mut text = String::new();
+    let mut neutral = crate::terminal::Neutral::new(false);
+    neutral.push(&plain, &mut text);
+    neutral.finish(&mut text);
+    // Of a line that was written over, the last version.
+    let lines: Vec<&str> = text.lines().map(|l| l.trim_end_matches('\r').rsplit('\r').next().unwrap_or(l)).collect();
+    lines[lines.len().saturating_sub(most)..].iter().map(|line| line.replace('\t', "    ")).collect()
+}

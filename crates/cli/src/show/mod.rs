@@ -1,0 +1,18 @@
+//! Answers for people: pure functions from answers to texts. Colours are always there; whoever prints leaves them out
+//! where they are not wanted.
+
+mod artifacts;
+mod build;
+mod builds;
+mod instances;
+mod paint;
+mod table;
+mod time;
+
+pub(crate) use artifacts::artifacts;
+pub(crate) use build::{build, job_name};
+pub(crate) use builds::builds;
+pub(crate) use instances::instances;
+pub(crate) use paint::{attempt_outcome, build_state, cause_word, job_state, paint, symbol};
+pub(crate) use table::{Table, cut, width};
+pub(crate) use time::{ago, bytes, clock, elapsed, parse, since, span};
