@@ -1,10 +1,11 @@
 //! What the fleet is told, and what that changes.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Fleet, Machine, MachineState, Policy, Pool, Ticket};
+use super::{Fleet, Machine, MachineState, Policy, Pool, Ticket, UNRESOLVED};
 use crate::ids::{AttemptId, InstanceId, PoolName};
 use crate::time::Timestamp;
 
@@ -100,10 +101,11 @@ pub enum Input {
     },
 }
 
-/// How late the cloud's descriptions may be: a machine younger than this is not gone because it is not described.
-const DESCRIBE_LAG: std::time::Duration = std::time::Duration::from_secs(120);
 /// Share of the watched machines that must fall silent at once for the fault to be looked for on our side.
 const MASS_SILENCE: usize = 2;
+/// How many times the limit many machines may be silent together. After that it does not matter any more whose fault it
+/// is: an agent that cannot beat has ended its job long before (`spec/hazards.md` C9), and somebody waits for the jobs.
+const MASS_PATIENCE: u32 = 4;
 
 impl Fleet {
     fn machine(&mut self, pool: &PoolName, instance: &InstanceId, now: Timestamp) -> &mut Machine {
@@ -114,6 +116,7 @@ impl Fleet {
             launch: String::new(),
             attempt: None,
             seq: 0,
+            late: false,
             beat: None,
         })
     }
@@ -133,10 +136,18 @@ impl Fleet {
             return;
         }
         let machine = self.machine(pool, instance, now);
-        if seq <= machine.seq || matches!(machine.state, MachineState::Lost(_)) {
+        if seq <= machine.seq {
             return;
         }
         machine.seq = seq;
+        if matches!(machine.state, MachineState::Lost(_)) {
+            // It stays lost, but what it took in its last moments is lost with it and must not be forgotten.
+            if attempt.is_some() && machine.attempt != attempt {
+                machine.attempt = attempt;
+                machine.late = true;
+            }
+            return;
+        }
         machine.state = state;
         machine.since = now;
         machine.attempt = attempt;
@@ -182,7 +193,12 @@ impl Fleet {
                 let Some(entry) = self.pools.get_mut(&pool) else {
                     return;
                 };
+                let before = entry.launches.len();
                 entry.launches.retain(|l| l.token != token);
+                if entry.launches.len() == before {
+                    return;
+                }
+
                 entry.launch_after = now + policy.no_capacity;
                 entry.no_capacity = Some(why);
             }
@@ -200,8 +216,12 @@ impl Fleet {
             Input::Seen { alive, gone, beats } => self.seen(&alive, &gone, &beats, policy, now),
             Input::Buried { instance } => {
                 for pool in self.pools.values_mut() {
-                    if pool.machines.get(&instance).is_some_and(|m| matches!(m.state, MachineState::Lost(_))) {
-                        pool.machines.remove(&instance);
+                    match pool.machines.get_mut(&instance) {
+                        Some(machine) if machine.late => machine.late = false,
+                        Some(Machine { state: MachineState::Lost(_), .. }) => {
+                            pool.machines.remove(&instance);
+                        }
+                        Some(_) | None => {}
                     }
                 }
             }
@@ -225,8 +245,13 @@ impl Fleet {
         // Nobody looked for a while (we were down): everybody gets the full limit again.
         let gap = self.audited_at.is_none_or(|at| now.since(at) > policy.silence / 2);
         self.audited_at = Some(now);
+        if gap {
+            self.watching_since = now;
+        }
+        let watching_since = self.watching_since;
         let mut silent: Vec<(PoolName, InstanceId)> = Vec::new();
         let mut watched = 0;
+        let mut longest = Duration::ZERO;
         for (name, pool) in &mut self.pools {
             for (instance, machine) in &mut pool.machines {
                 if matches!(machine.state, MachineState::Lost(_)) {
@@ -236,35 +261,39 @@ impl Fleet {
                     lose(machine, why.clone(), now);
                     continue;
                 }
-                if !alive.contains_key(instance) && now.since(machine.launched_at) > DESCRIBE_LAG {
+                if !alive.contains_key(instance) && now.since(machine.launched_at) > UNRESOLVED {
                     lose(machine, "the machine is gone".to_owned(), now);
                     continue;
                 }
+                if machine.state == MachineState::Booting && !beats.contains_key(instance) {
+                    if now.since(machine.launched_at.max(watching_since)) > policy.boot {
+                        let limit = policy.boot.as_secs();
+                        lose(machine, format!("the machine did not come up within {limit} s of its launch"), now);
+                    }
+                    continue;
+                }
+                watched += 1;
+                // Who has work and never beat, or whose beats are gone, is as silent as who beats no more.
                 let counter = beats.get(instance).copied();
-                match (counter, machine.beat) {
-                    (Some(counter), Some((known, at))) if counter == known => {
-                        watched += 1;
-                        if gap {
-                            machine.beat = Some((counter, now));
-                        } else if now.since(at) > policy.silence {
-                            silent.push((name.clone(), instance.clone()));
-                        }
-                    }
+                let heard = match (counter, machine.beat) {
+                    (Some(counter), Some((known, at))) if counter == known => at,
                     (Some(counter), _) => {
-                        watched += 1;
                         machine.beat = Some((counter, now));
+                        now
                     }
-                    (None, _) => {
-                        if machine.state == MachineState::Booting && now.since(machine.launched_at) > policy.boot {
-                            let limit = policy.boot.as_secs();
-                            lose(machine, format!("the machine did not come up within {limit} s of its launch"), now);
-                        }
-                    }
+                    (None, Some((_, at))) => at,
+                    (None, None) => machine.since,
+                };
+                let span = now.since(heard.max(watching_since));
+                if span > policy.silence {
+                    silent.push((name.clone(), instance.clone()));
+                    longest = longest.max(span);
                 }
             }
         }
         // Many at once: that is our fault, not theirs (`spec/hazards.md` H3). One alone has nobody to compare with.
-        if silent.len() > 1 && silent.len() * MASS_SILENCE > watched {
+        let many = silent.len() > 1 && silent.len() * MASS_SILENCE > watched;
+        if many && longest <= policy.silence * MASS_PATIENCE {
             return;
         }
         let limit = policy.silence.as_secs();

@@ -103,6 +103,9 @@ pub struct Fleet {
     /// When silence was last looked at: after a gap everybody gets the full limit again.
     #[serde(default)]
     pub audited_at: Option<Timestamp>,
+    /// Since when it has been looked at without a gap.
+    #[serde(default)]
+    pub watching_since: Timestamp,
     /// Inbox records that are folded in and may be deleted.
     #[serde(default)]
     pub folded: Vec<String>,
@@ -142,6 +145,10 @@ pub struct Machine {
     /// Number of the last event that it took part in: events may come out of order.
     #[serde(default)]
     pub seq: u64,
+    /// It was found to hold something after it was lost: the next burial was for what was known before, and one more
+    /// follows.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub late: bool,
     /// The last beat that was seen, and when it was first seen, by our clock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub beat: Option<(u64, Timestamp)>,
@@ -185,25 +192,34 @@ pub struct Ticket {
     pub sent: bool,
 }
 
+/// How long a launch without an answer counts as capacity: by then its machines are known by their tags (`spec/hazards.md`
+/// H7). It is also how late the cloud's descriptions may be.
+pub const UNRESOLVED: Duration = Duration::from_secs(120);
+
 impl Pool {
     /// Machines that take or will take work.
     pub fn capacity(&self) -> u32 {
-        let alive = self
-            .machines
-            .values()
-            .filter(|m| matches!(m.state, MachineState::Booting | MachineState::Idle | MachineState::Busy));
-        count(alive) + self.launches.iter().map(|l| l.count).sum::<u32>()
+        let takes = |m: &&Machine| matches!(m.state, MachineState::Booting | MachineState::Idle | MachineState::Busy);
+        count(self.machines.values().filter(takes)).saturating_add(self.expected())
     }
 
     /// Machines that exist or may exist: what width and budget bound.
     pub fn existing(&self) -> u32 {
-        count(self.machines.values()) + self.launches.iter().map(|l| l.count).sum::<u32>()
+        count(self.machines.values()).saturating_add(self.expected())
     }
 
     /// Machines that wait for work, or will soon.
     pub fn free(&self) -> u32 {
-        let free = self.machines.values().filter(|m| matches!(m.state, MachineState::Booting | MachineState::Idle));
-        count(free) + self.launches.iter().map(|l| l.count).sum::<u32>()
+        let free = |m: &&Machine| matches!(m.state, MachineState::Booting | MachineState::Idle);
+        count(self.machines.values().filter(free)).saturating_add(self.expected())
+    }
+
+    /// Machines of launches that have no answer yet. Those that were found already count as machines.
+    fn expected(&self) -> u32 {
+        self.launches.iter().fold(0, |sum, launch| {
+            let found = count(self.machines.values().filter(|m| m.launch == launch.token));
+            sum.saturating_add(launch.count.saturating_sub(found))
+        })
     }
 
     /// Machines that work.

@@ -1,6 +1,6 @@
 //! What to launch and what to give out, given everything that is known. Pure.
 
-use super::{Demand, Fleet, Launch, Policy, PoolPolicy};
+use super::{Demand, Fleet, Launch, Policy, PoolPolicy, UNRESOLVED};
 use crate::ids::{AttemptId, PoolName};
 use crate::time::Timestamp;
 
@@ -49,7 +49,8 @@ fn plan_pool(
     now: Timestamp,
     actions: &mut Vec<Action>,
 ) {
-    let state = fleet.pools.get(&pool.name).cloned().unwrap_or_default();
+    let mut state = fleet.pools.get(&pool.name).cloned().unwrap_or_default();
+    state.launches.retain(|launch| now.since(launch.at) <= UNRESOLVED);
     let out = u32::try_from(state.tickets.len()).unwrap_or(u32::MAX);
     let lines = || {
         demand.iter().enumerate().filter(|(_, d)| {
@@ -80,9 +81,12 @@ fn plan_pool(
 }
 
 impl Fleet {
-    /// Writes down a launch before it is made.
+    /// Writes down a launch before it is made. Launches that have had no answer for so long that they are not counted any
+    /// more are forgotten: at most one is made again, however long the cloud was away.
     pub fn intend(&mut self, pool: &PoolName, token: String, count: u32, now: Timestamp) {
-        self.pools.entry(pool.clone()).or_default().launches.push(Launch { token, count, at: now });
+        let launches = &mut self.pools.entry(pool.clone()).or_default().launches;
+        launches.retain(|launch| now.since(launch.at) <= UNRESOLVED);
+        launches.push(Launch { token, count, at: now });
     }
 
     /// Writes down an attempt before its ticket is sent.
