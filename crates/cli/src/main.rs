@@ -6,12 +6,14 @@ mod commands;
 mod config;
 mod demo;
 mod exit;
+mod git;
 mod instance;
 mod live;
 mod out;
 mod run;
 mod server;
 mod show;
+mod signals;
 mod terminal;
 mod up;
 

@@ -10,7 +10,7 @@ mod table;
 mod time;
 
 pub(crate) use artifacts::artifacts;
-pub(crate) use build::{build, job_name};
+pub(crate) use build::{build, job_name, job_table};
 pub(crate) use builds::builds;
 pub(crate) use instances::instances;
 pub(crate) use paint::{attempt_outcome, build_state, cause_word, job_state, paint, symbol};

@@ -60,6 +60,11 @@ impl Table {
         Self { rows: vec![heading], right: Vec::new() }
     }
 
+    /// A table without a heading.
+    pub(crate) fn plain() -> Self {
+        Self::default()
+    }
+
     /// These columns, counted from 0, hold numbers.
     pub(crate) fn right(mut self, columns: &[usize]) -> Self {
         self.right = columns.to_vec();
