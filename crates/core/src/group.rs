@@ -173,6 +173,40 @@ mod tests {
         assert_eq!(holding, [1, 4]);
     }
 
+    #[test]
+    fn what_is_said_of_an_earlier_time_means_nothing() {
+        let mut group = Group::default();
+        let at = |round| Member { round, ..member(1, 1, false) };
+        let leave = |round| Input::Leave { build: at(0).build, job: JobIndex(0), round };
+        let told = |round| Input::Told { build: at(0).build, job: JobIndex(0), round };
+        group.fold(Input::Join(at(2)));
+        group.fold(Input::Join(at(1)));
+        group.grant();
+        assert_eq!(group.holders, vec![at(2)], "a join of before is late");
+        group.fold(leave(1));
+        group.fold(told(1));
+        assert_eq!(group.untold().count(), 1, "the second time is not over, and its build is not told");
+        group.fold(told(2));
+        assert_eq!(group.untold().count(), 0);
+        group.fold(Input::Join(at(3)));
+        assert!(group.holders.is_empty(), "whoever joins again has left");
+        group.grant();
+        assert_eq!(group.untold().collect::<Vec<_>>(), [&at(3)]);
+        group.fold(leave(3));
+        assert_eq!(group.members().count(), 0);
+    }
+
+    #[test]
+    fn a_late_comer_of_an_older_build_stands_before_younger_ones() {
+        let mut group = Group::default();
+        for n in [1, 5, 3] {
+            group.fold(Input::Join(member(n, 1, false)));
+            group.grant();
+        }
+        let waiting: Vec<u64> = group.waiters.iter().map(|m| m.order.0.0).collect();
+        assert_eq!(waiting, [3, 5]);
+    }
+
     proptest! {
         /// With one limit for all, never more hold a slot than it says, nobody is in twice, and whoever stays last gets in.
         #[test]

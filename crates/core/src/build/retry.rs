@@ -335,6 +335,40 @@ mod tests {
     }
 
     #[test]
+    fn rule_1_12_all_conditions_of_a_rule_must_hold() {
+        let list = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>();
+        let cases = [
+            // exit status, signal and reason of the rule; exit status, signal and cause of the end; whether they match
+            (None, "*", "*", Some(1), None, Cause::Exit, true),
+            (None, "*", "*", None, None, Cause::Lost, true),
+            (None, "KILL", "*", None, Some("KILL"), Cause::Signal, true),
+            (None, "kill", "*", None, Some("KILL"), Cause::Signal, true),
+            (None, "TERM", "*", None, Some("KILL"), Cause::Signal, false),
+            (None, "TERM", "*", Some(1), None, Cause::Exit, false),
+            (None, "none", "*", Some(1), None, Cause::Exit, true),
+            (None, "none", "*", None, Some("KILL"), Cause::Signal, false),
+            (Some(137), "KILL", "*", Some(137), Some("KILL"), Cause::OutOfMemory, true),
+            (Some(137), "KILL", "*", Some(1), Some("KILL"), Cause::OutOfMemory, false),
+            (None, "*", "cancel", Some(143), None, Cause::Timeout, true),
+            (None, "*", "agent_stop", None, None, Cause::AgentStopped, true),
+            (None, "*", "agent_stop", Some(1), None, Cause::Exit, false),
+            (None, "*", "none", Some(1), None, Cause::Exit, true),
+            (None, "*", "none", None, None, Cause::AgentStopped, false),
+        ];
+        for case in cases {
+            let (status, signal, reason, exit_status, with, cause, wanted) = case;
+            let rule = RetryRule {
+                exit_status: status.map_or(ExitStatusMatch::Any, |s| ExitStatusMatch::OneOf(vec![s])),
+                signal: list(&[signal]),
+                signal_reason: list(&[reason]),
+                limit: 1,
+            };
+            let exit_status = exit_status.unwrap_or(EXIT_STATUS_WITHOUT_EXIT);
+            assert_eq!(rule.matches(exit_status, with, signal_reason(cause)), wanted, "{case:?}");
+        }
+    }
+
+    #[test]
     fn nothing_is_retried_in_a_canceled_build() {
         let retry = Retry { automatic: Some(vec![rule(ExitStatusMatch::Any, 2)]), ..Retry::default() };
         for cause in [Cause::Exit, Cause::Lost, Cause::Timeout] {

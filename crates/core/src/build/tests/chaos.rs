@@ -170,6 +170,11 @@ impl Chaos {
         let before = self.attempts.keys().filter(|(j, _)| *j == job.0).max();
         assert_eq!(before.map_or(0, |(_, n)| *n) + 1, number, "attempts are numbered one by one");
         assert!(self.live().iter().all(|(j, _)| *j != job.0), "one attempt of a job at a time");
+        let uploader = self.w.graph.owner(job).and_then(|s| self.w.graph.steps[s].uploader);
+        if let Some(up) = uploader {
+            let begun = self.attempts.iter().any(|((j, _), ended)| *j == up.0 && *ended);
+            assert!(begun, "what was uploaded begins after its uploader has ended");
+        }
         let concurrency = self.w.graph.job(job).and_then(|j| j.command?.concurrency.clone());
         if let Some(concurrency) = concurrency {
             let group = &self.groups[&concurrency.group];
