@@ -1,6 +1,8 @@
 //! `pipeline upload`: steps added by a running job. Answered only when it is recorded (invariant I12).
 
-use tidegate_core::build::{Input, check_upload};
+use std::sync::Arc;
+
+use tidegate_core::build::{self, Input};
 use tidegate_core::diagnostic::{Diagnostic, Severity};
 use tidegate_core::wire::gate::{Upload, UploadAnswer, segment_key};
 
@@ -10,10 +12,6 @@ use crate::engine::Engine;
 use crate::expand::Text;
 use crate::keys;
 use crate::ports::{Expect, PortError, Write};
-
-/// Most uploads of a build, and most jobs with all its segments (`spec/pipeline.md` 1.17).
-const MAX_UPLOADS: usize = 500;
-const MAX_JOBS: usize = 4_000;
 
 impl Engine {
     /// Adds steps to the build of the caller's attempt, all or none.
@@ -47,18 +45,12 @@ impl Engine {
             };
             let (segment, mut diagnostics) = self.expand(text, &build.facts, repository);
             let Some(segment) = segment else { return Ok(UploadAnswer { diagnostics, accepted: false }) };
-            let jobs: usize = segment.steps.iter().map(tidegate_core::plan::Step::job_count).sum();
-            let refusal = if build.segments.len() > MAX_UPLOADS {
-                Some(format!("a build may have at most {MAX_UPLOADS} pipeline uploads"))
-            } else if graph.job_count() + jobs > MAX_JOBS {
-                Some(format!(
-                    "a build may have at most {MAX_JOBS} jobs, and this would make {}",
-                    graph.job_count() + jobs
-                ))
-            } else if build.cancel.is_some() {
+            let segment = Arc::new(segment);
+            let upload = build::Upload { by: id.job, number: id.number, blob: &blob, replace: request.replace };
+            let refusal = if build.cancel.is_some() {
                 Some("the build is being canceled".to_owned())
             } else {
-                check_upload(&graph, &segment).err().map(|why| why.to_string())
+                build.check_upload(&graph, &upload, &segment).err().map(|why| why.to_string())
             };
             if let Some(why) = refusal {
                 diagnostics.push(Diagnostic::new(Severity::Error, "upload-refused", why));
