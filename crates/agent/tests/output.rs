@@ -11,9 +11,11 @@ use tidegate_core::attempt::Cause;
 fn bytes_arrive_as_they_were_written() {
     let world = World::new();
     let every = world.path("bytes");
-    // Every pair of bytes but those with a mark's own escape: not valid UTF-8 by far.
-    let bytes: Vec<u8> =
-        (0..=255u8).flat_map(|a| (0..=255u8).flat_map(move |b| [a, b])).filter(|b| *b != 0x1b).collect();
+    // Every pair of bytes but escapes and what begins them: not valid UTF-8 by far.
+    let bytes: Vec<u8> = (0..=255u8)
+        .flat_map(|a| (0..=255u8).flat_map(move |b| [a, b]))
+        .filter(|b| !matches!(*b, 0x1b | 0xc2 | 0x0e))
+        .collect();
     std::fs::write(&every, &bytes).unwrap();
     let outcome = world.run(job(&format!("cat {}", every.display()))).outcome;
     assert_eq!(outcome.exit_status, Some(0));
@@ -143,4 +145,28 @@ fn directories_that_forbid_writing_are_removed_too() {
     let world = World::new();
     world.run(job("mkdir -p a/b; echo x > a/b/c; chmod 555 a/b a"));
     assert_eq!(std::fs::read_dir(world.path("work")).unwrap().count(), 0);
+}
+
+#[test]
+fn secrets_and_escape_sequences_do_not_reach_the_log() {
+    let world = World::new();
+    let mut assignment =
+        job("echo \"my $DEPLOY_TOKEN\"; printf hunter; sleep 0.4; echo 2two; printf %s \"$DEPLOY_TOKEN\" | base64; \
+         printf '\\033[31mred\\033[0m \\033]0;title\\007plain \\033]8;;https://x.y\\033\\\\link\\033]8;;\\007\\n'");
+    assignment.env.push(("DEPLOY_TOKEN".to_owned(), "hunter2two".to_owned()));
+    let outcome = world.run(assignment).outcome;
+    assert_eq!(outcome.exit_status, Some(0));
+    let log = world.gate.log(&attempt(1));
+    let output: Vec<&str> = log.lines().rev().take(4).collect();
+    assert_eq!(
+        output,
+        [
+            "\x1b[31mred\x1b[0m plain \x1b]8;;https://x.y\x1b\\link\x1b]8;;\x1b\\",
+            // The last character holds bits of what follows too, so it is not part of what is looked for.
+            "[REDACTED]w==",
+            "[REDACTED]",
+            "my [REDACTED]",
+        ]
+    );
+    assert!(!outcome.tail.contains("hunter2two"));
 }

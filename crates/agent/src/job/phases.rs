@@ -82,6 +82,9 @@ impl Job<'_> {
     /// Runs everything; what is still running afterwards has been asked to end.
     pub(crate) async fn run(mut self) -> Outcome {
         let mut tally = Tally::default();
+        let token = self.host.instance.token.expose().to_owned();
+        self.log.redact(vec![token]).await;
+        self.redact_environment().await;
         match self.before_command().await {
             Ok(()) => self.command_and_after(&mut tally).await,
             Err(halt) => tally.failures.early_hook = tally.halted(halt),

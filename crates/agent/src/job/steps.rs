@@ -15,7 +15,7 @@ use super::plugins::Ready;
 use super::run::{Host, cannot_start};
 use super::script::{LONGEST_ARGUMENT, make_executable};
 use crate::control::{Ending, Watch};
-use crate::output::Log;
+use crate::output::{Log, secret_values};
 use crate::process::{End, JobCommand, stop};
 
 /// What a process gets to end by itself once the command has ended: a `tee` that still writes the last line.
@@ -264,12 +264,22 @@ impl<'a> Job<'a> {
         Ok(())
     }
 
+    /// Hides the values of variables whose names say that they are secret.
+    pub(crate) async fn redact_environment(&self) {
+        let patterns = self.env.get("BUILDKITE_REDACTED_VARS");
+        self.log.redact(secret_values(self.env.iter(), patterns)).await;
+    }
+
     async fn apply(&mut self, changes: hooks::Changes) {
+        let changed = !changes.set.is_empty();
         for (name, value) in changes.set {
             self.env.set(name, value);
         }
         for name in changes.unset {
             self.env.unset(&name);
+        }
+        if changed {
+            self.redact_environment().await;
         }
         if !changes.refused.is_empty() {
             self.log

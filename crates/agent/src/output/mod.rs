@@ -1,9 +1,12 @@
 //! The log of an attempt: from the pipe that all of its processes write to, to numbered chunks in the blob store.
 
 mod chunks;
+mod escape;
 mod limit;
+mod redact;
 mod stamp;
 mod stream;
 mod tail;
 
+pub(crate) use redact::secret_values;
 pub(crate) use stream::{Log, LogEnd, LogSettings};

@@ -21,7 +21,9 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::chunks::Chunks;
+use super::escape::Escapes;
 use super::limit::{Limit, Writer};
+use super::redact::Redactor;
 use super::stamp::Stamper;
 use super::tail::Tail;
 use crate::gate::{Gate, Refused};
@@ -73,6 +75,7 @@ pub(crate) struct Log {
 enum Ask {
     Say(Vec<u8>),
     CommandStarts(Instant),
+    Redact(Vec<String>, oneshot::Sender<()>),
     Finish(oneshot::Sender<LogEnd>),
 }
 
@@ -91,6 +94,10 @@ impl Log {
             last_flush: None,
             extent: LogExtent::default(),
             refused: false,
+            escapes: Escapes::default(),
+            redactor: Redactor::default(),
+            clean: Vec::new(),
+            shown: Vec::new(),
             stamper: Stamper::new(),
             limit: Limit::new(settings.limit),
             tail: Tail::default(),
@@ -123,6 +130,17 @@ impl Log {
         self.ask(Ask::CommandStarts(Instant::now())).await;
     }
 
+    /// Replaces these from here on, wherever they appear.
+    pub(crate) async fn redact(&self, secrets: Vec<String>) {
+        if secrets.is_empty() {
+            return;
+        }
+        let (tell, told) = oneshot::channel();
+        self.ask(Ask::Redact(secrets, tell)).await;
+        // An error means that the log has ended.
+        let _ = told.await;
+    }
+
     /// Closes the log and waits until all of it is uploaded. Nothing of the job may be running any more.
     pub(crate) async fn finish(mut self) -> LogEnd {
         self.pipe = None;
@@ -147,6 +165,11 @@ struct Task {
     extent: LogExtent,
     /// The gate wants no more of this log.
     refused: bool,
+    escapes: Escapes,
+    redactor: Redactor,
+    /// What the filter left of a piece of output, and what the redactor left of that: kept for their memory.
+    clean: Vec<u8>,
+    shown: Vec<u8>,
     stamper: Stamper,
     limit: Limit,
     tail: Tail,
@@ -170,6 +193,11 @@ impl Task {
                     }
                     match ask {
                         Some(Ask::Say(line)) => self.agent_line(&line),
+                        Some(Ask::Redact(secrets, tell)) => {
+                            self.redactor.add(secrets.iter().map(String::as_str));
+                            // Whoever asked may have been given up.
+                            let _ = tell.send(());
+                        }
                         Some(Ask::CommandStarts(at)) => self.command_started = Some(at),
                         Some(Ask::Finish(tell)) => {
                             let end = self.finish(&mut uploads).await;
@@ -217,7 +245,7 @@ impl Task {
                 if self.first_output.is_none() {
                     self.first_output = self.command_started.map(|at| at.elapsed());
                 }
-                self.add(&buffer[..count], Writer::Job);
+                self.job_output(&buffer[..count]);
                 Read::Bytes(count)
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Read::Nothing,
@@ -225,16 +253,41 @@ impl Task {
         }
     }
 
+    /// What a job's processes wrote: filtered, then redacted. In this order, because a sequence that is dropped could
+    /// hide a secret in two halves.
+    fn job_output(&mut self, bytes: &[u8]) {
+        let (mut clean, mut shown) = (std::mem::take(&mut self.clean), std::mem::take(&mut self.shown));
+        self.escapes.filter(bytes, &mut clean);
+        self.redactor.feed(&clean, &mut shown);
+        self.add(&shown, Writer::Job);
+        clean.clear();
+        shown.clear();
+        (self.clean, self.shown) = (clean, shown);
+    }
+
+    /// What is held of a job's output is no beginning of anything: the agent speaks, or the log ends.
+    fn job_pauses(&mut self) {
+        let (mut clean, mut shown) = (Vec::new(), Vec::new());
+        self.escapes.finish(&mut clean);
+        self.redactor.feed(&clean, &mut shown);
+        self.redactor.finish(&mut shown);
+        self.add(&shown, Writer::Job);
+    }
+
     fn agent_line(&mut self, line: &[u8]) {
+        self.job_pauses();
         if !self.stamper.at_line_start() {
             self.add(b"\n", Writer::Agent);
         }
-        self.add(line, Writer::Agent);
+        let mut shown = Vec::new();
+        self.redactor.feed(line, &mut shown);
+        self.redactor.finish(&mut shown);
+        self.add(&shown, Writer::Agent);
     }
 
     fn add(&mut self, bytes: &[u8], writer: Writer) {
         self.tail.push(bytes);
-        if self.refused {
+        if self.refused || bytes.is_empty() {
             return;
         }
         let share = self.limit.admit(bytes.len(), writer);
@@ -283,6 +336,7 @@ impl Task {
     }
 
     async fn finish(&mut self, uploads: &mut Uploads) -> LogEnd {
+        self.job_pauses();
         self.flush(uploads);
         while let Some(result) = uploads.next().await {
             self.uploaded(&result);
