@@ -4,6 +4,7 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::os::unix::process::ExitStatusExt as _;
 use std::process::ExitStatus;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -100,8 +101,15 @@ impl Why {
         match status {
             None => Self::expected("it ended while no server watched"),
             Some(status) if status.success() => Self::expected("it left"),
-            // "exit status: 1", "signal: 9 (SIGKILL)".
-            Some(status) => Self { text: format!("it ended with {status}"), unexpected: true },
+            // Ended from outside: what it logged before says nothing about that.
+            Some(status) if status.signal().is_some() => {
+                let signal = status.to_string().replacen("signal: ", "signal ", 1);
+                Self { text: format!("its process was ended by {signal}"), unexpected: false }
+            }
+            Some(status) => {
+                let status = status.to_string().replacen("exit status: ", "exit status ", 1);
+                Self { text: format!("its process ended with {status}"), unexpected: true }
+            }
         }
     }
 }
