@@ -254,7 +254,7 @@ fn why_an_instance_ended_is_told() {
     let world = World::new("echo first; echo no such flag >&2; exit 3");
     let view = world.launch_one("a");
     let gone = world.gone(&view.id);
-    assert_eq!(gone.why.as_deref(), Some("it ended with exit status: 3; it last said: no such flag"));
+    assert_eq!(gone.why.as_deref(), Some("its process ended with exit status 3; it last said: no such flag"));
     let world = World::new("exit 0");
     let view = world.launch_one("a");
     assert_eq!(world.gone(&view.id).why.as_deref(), Some("it left"));
