@@ -18,6 +18,10 @@ const NO_WAIT: Duration = Duration::ZERO;
 /// After a failed beat the next one follows sooner.
 const AFTER_FAILURE: Duration = Duration::from_millis(500);
 
+/// So many refusals in a row are believed. One may come from whoever took over the port of a server that moved, or from
+/// a server that has only just begun to read its records.
+const BELIEVED: u32 = 5;
+
 /// What the next beat says.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Saying {
@@ -63,6 +67,14 @@ impl Pulse {
     }
 }
 
+/// What became of a beat.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Heard {
+    Yes,
+    No,
+    Refused,
+}
+
 struct Beats {
     gate: Gate,
     boot: String,
@@ -78,6 +90,7 @@ impl Beats {
     async fn run(self, self_kill: Duration) {
         let mut last_success = Instant::now();
         let mut counter = 0;
+        let mut refusals = 0;
         loop {
             counter += 1;
             let started = Instant::now();
@@ -85,6 +98,11 @@ impl Beats {
             let Ok(heard) = tokio::time::timeout_at(deadline, self.beat(counter)).await else {
                 return;
             };
+            refusals = if heard == Heard::Refused { refusals + 1 } else { 0 };
+            if refusals >= BELIEVED {
+                self.control.wish(|w| w.abandon = Some("the gate does not know this instance"));
+            }
+            let heard = heard == Heard::Yes;
             if heard {
                 last_success = started;
             }
@@ -96,15 +114,15 @@ impl Beats {
         }
     }
 
-    /// One beat; whether the gate took it.
-    async fn beat(&self, counter: u64) -> bool {
+    /// One beat.
+    async fn beat(&self, counter: u64) -> Heard {
         let saying = self.saying.borrow().clone();
         let beat = Beat { boot: self.boot.clone(), counter, state: saying.state, attempt: saying.attempt.clone() };
         match self.gate.once::<_, BeatAnswer>("beat", &beat, NO_WAIT).await {
             Ok(answer) => {
                 self.act(&answer, saying.attempt.as_ref());
                 self.hear.send_replace(Some(saying));
-                true
+                Heard::Yes
             }
             Err(CallError::Refused(refused)) if refused.status == 409 => {
                 tracing::warn!(error = %refused, "the attempt has ended elsewhere");
@@ -112,16 +130,15 @@ impl Beats {
                     Some(attempt) => self.control.wish(|w| w.ended = Some(attempt)),
                     None => self.control.wish(|w| w.stop = true),
                 }
-                true
+                Heard::Yes
             }
             Err(CallError::Refused(refused)) => {
                 tracing::error!(error = %refused, "the gate does not know this instance");
-                self.control.wish(|w| w.abandon = Some("the gate does not know this instance"));
-                false
+                Heard::Refused
             }
             Err(CallError::Weather(why)) => {
                 tracing::warn!(error = why, "a beat did not reach the gate");
-                false
+                Heard::No
             }
         }
     }

@@ -79,7 +79,7 @@ impl Gate {
         wait: Duration,
     ) -> Result<A, CallError> {
         let result = self.post(verb, request, wait).await;
-        if matches!(result, Err(CallError::Weather(_))) {
+        if result.is_err() {
             self.reread();
         }
         result
@@ -140,8 +140,11 @@ impl Gate {
     ) -> Result<A, Refused> {
         let mut pauses = Pauses::new();
         loop {
+            let asked = self.base();
             match self.once(verb, request, wait).await {
                 Ok(answer) => return Ok(answer),
+                // Said by whoever took over the port of a gate that has moved meanwhile.
+                Err(CallError::Refused(_)) if self.base() != asked => {}
                 Err(CallError::Refused(refused)) => return Err(refused),
                 Err(CallError::Weather(why)) => {
                     tracing::warn!(gate.verb = verb, error = why, "the gate does not answer");

@@ -27,6 +27,8 @@ pub(crate) const WATCHDOG_VARIABLE: &str = "TIDEGATE_WATCHDOG";
 const LONG_POLL: Duration = Duration::from_secs(20);
 /// The last look for work, after `closing` was acknowledged (`spec/hazards.md` H9).
 const LAST_POLL: Duration = Duration::from_secs(2);
+/// Between two looks for work when the gate refuses.
+const AFTER_REFUSAL: Duration = Duration::from_secs(1);
 /// How long leaving may wait for a gate that does not answer.
 const FAREWELL: Duration = Duration::from_secs(3);
 
@@ -163,7 +165,7 @@ impl Worker {
     async fn look(&mut self, wait: Duration) -> Found {
         let leaving = self.host.control.until(|w| w.stop || w.doomed || w.abandon.is_some());
         tokio::select! {
-            answer = self.ask(wait) => self.judge(answer),
+            answer = self.ask(wait) => self.judge(answer).await,
             () = leaving => {
                 self.cut_short = true;
                 // The loop sees to it.
@@ -181,7 +183,7 @@ impl Worker {
             answer = async {
                 self.pulse.acknowledged().await;
                 self.ask(LAST_POLL).await
-            } => self.judge(answer),
+            } => self.judge(answer).await,
             () = gone => Found::Nothing,
         }
     }
@@ -211,14 +213,15 @@ impl Worker {
         self.host.gate.call_waiting("next", &next, wait).await
     }
 
-    fn judge(&self, answer: Result<NextAnswer, Refused>) -> Found {
+    async fn judge(&self, answer: Result<NextAnswer, Refused>) -> Found {
         match answer {
             Ok(NextAnswer { assignment: Some(assignment), .. }) => Found::Work(assignment),
             Ok(NextAnswer { leave: true, .. }) => Found::Leave,
             Ok(_) => Found::Nothing,
             Err(refused) => {
+                // Whether the agent is known at all is for the beats to find out.
                 tracing::warn!(error = %refused, "no work for this agent");
-                self.host.control.wish(|w| w.stop = true);
+                tokio::time::sleep(AFTER_REFUSAL).await;
                 Found::Nothing
             }
         }
