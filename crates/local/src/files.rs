@@ -8,8 +8,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tidegate_engine::ports::PortError;
 
-/// Makes `path` hold exactly `content`, readable by `mode`; durable when this returns, and never seen half written.
-pub(crate) fn write_atomic(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+/// Makes `path` hold exactly `content`, with this mode; on disk when this returns, and never seen half written.
+pub(crate) fn write_durable(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+    write(path, content, mode, true)
+}
+
+/// As [`write_durable`], for what means nothing after a power failure: such as which processes run.
+pub(crate) fn write_whole(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+    write(path, content, mode, false)
+}
+
+fn write(path: &Path, content: &[u8], mode: u32, durable: bool) -> io::Result<()> {
     static SERIAL: AtomicU64 = AtomicU64::new(0);
     let directory = path.parent().unwrap_or_else(|| Path::new("."));
     let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -18,9 +27,11 @@ pub(crate) fn write_atomic(path: &Path, content: &[u8], mode: u32) -> io::Result
     let written = (|| {
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&temporary)?;
         file.write_all(content)?;
-        file.sync_all()?;
+        if durable {
+            file.sync_all()?;
+        }
         fs::rename(&temporary, path)?;
-        sync_directory(directory)
+        if durable { sync_directory(directory) } else { Ok(()) }
     })();
     if written.is_err() {
         let _gone_already = fs::remove_file(&temporary);

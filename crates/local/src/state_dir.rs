@@ -210,13 +210,14 @@ impl StateDir {
 
     /// Says where the gate of the running server is, such as `http://127.0.0.1:41234`.
     pub fn set_endpoint(&self, url: &str) -> Result<(), StateError> {
-        self.write_private("endpoint", format!("{url}\n").as_bytes())
+        let path = self.endpoint();
+        files::write_whole(&path, format!("{url}\n").as_bytes(), 0o600).map_err(StateError::io("write", &path))
     }
 
     /// Writes a file of the state directory as a whole, readable only by its owner; durable when this returns.
     pub fn write_private(&self, name: &str, content: &[u8]) -> Result<(), StateError> {
         let path = self.root.join(name);
-        files::write_atomic(&path, content, 0o600).map_err(StateError::io("write", &path))
+        files::write_durable(&path, content, 0o600).map_err(StateError::io("write", &path))
     }
 }
 
@@ -277,7 +278,7 @@ fn initialise(root: &Path) -> Result<String, StateError> {
         .map_err(StateError::io("close to other users the directory", root))?;
     let id = format!("{:032x}", rand::random::<u128>());
     let path = root.join(FORMAT_FILE);
-    files::write_atomic(&path, format!("tidegate-state {FORMAT} {id}\n").as_bytes(), 0o600)
+    files::write_durable(&path, format!("tidegate-state {FORMAT} {id}\n").as_bytes(), 0o600)
         .map_err(StateError::io("write", &path))?;
     Ok(id)
 }

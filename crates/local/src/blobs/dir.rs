@@ -260,7 +260,7 @@ impl Upload {
                 }
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(Placed::Kept),
                 Err(error) if error.kind() == ErrorKind::NotFound => {
-                    make_parents(&self.inner.data, parent)?;
+                    make_parents(parent)?;
                 }
                 Err(error) => return Err(error),
             }
@@ -276,29 +276,14 @@ impl Drop for Upload {
     }
 }
 
-/// Makes the directories from `root` down to `directory`, each durable in the one above.
-fn make_parents(root: &Path, directory: &Path) -> io::Result<()> {
-    let mut missing = vec![directory];
-    while let Some(parent) = missing.last().and_then(|path| path.parent()) {
-        if !parent.starts_with(root) || parent.is_dir() {
-            break;
-        }
-        missing.push(parent);
+/// Makes the directories from `root` down to `directory`. That they are there is on disk once a flush of the last one
+/// is: file systems that keep a log of changes flush what led to a change along with it.
+fn make_parents(directory: &Path) -> io::Result<()> {
+    match DirBuilder::new().recursive(true).mode(0o700).create(directory) {
+        // Removed meanwhile by somebody who found one of them empty: the caller begins again.
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        made => made,
     }
-    for path in missing.into_iter().rev() {
-        match DirBuilder::new().mode(0o700).create(path) {
-            Ok(()) => {
-                if let Some(parent) = path.parent() {
-                    files::sync_directory(parent)?;
-                }
-            }
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-            // Removed meanwhile: the caller begins again.
-            Err(error) if error.kind() == ErrorKind::NotFound && path != root => return Ok(()),
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
 }
 
 fn remove(root: &Path, path: &Path) -> io::Result<()> {

@@ -38,7 +38,7 @@ impl Signer {
             return Ok(Self { key });
         }
         let key: [u8; 32] = rand::random();
-        files::write_atomic(path, &key, 0o600)?;
+        files::write_durable(path, &key, 0o600)?;
         Ok(Self { key })
     }
 

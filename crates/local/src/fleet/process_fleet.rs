@@ -152,7 +152,7 @@ impl Inner {
             return;
         }
         let path = self.places.ending(instance);
-        if let Err(error) = files::write_atomic(&path, b"", 0o600) {
+        if let Err(error) = files::write_whole(&path, b"", 0o600) {
             tracing::warn!(instance.id = %instance, error = %error, "cannot note that an instance is to end");
         }
     }

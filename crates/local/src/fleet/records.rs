@@ -1,5 +1,7 @@
 //! What the fleet keeps in files, so that a server that is started again finds its instances.
 //!
+//! They are not flushed to disk: a power failure that could lose them ends all that they speak of.
+//!
 //! | file | written | says |
 //! |---|---|---|
 //! | `launches/<token>.json` | before anything is started | which instances this launch makes |
@@ -164,9 +166,9 @@ pub(super) fn read<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
     }
 }
 
-/// Writes a file, durably.
+/// Writes a file.
 pub(super) fn write<T: Serialize>(path: &Path, value: &T) -> io::Result<()> {
-    files::write_atomic(path, &serde_json::to_vec(value)?, 0o600)
+    files::write_whole(path, &serde_json::to_vec(value)?, 0o600)
 }
 
 #[cfg(test)]

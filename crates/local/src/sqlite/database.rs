@@ -112,7 +112,7 @@ fn prepare(connection: &Connection, path: &Path) -> Result<(), PortError> {
     let failed = |error: rusqlite::Error| open_error(path, &error);
     configure(connection).map_err(failed)?;
     // The log makes readers and the writer independent, and a commit one flush of one file. FULL: the flush happens
-    // before the commit is answered.
+    // before the commit is answered; the writer asks for less where a port promises less.
     connection.pragma_update(None, "journal_mode", "wal").map_err(failed)?;
     connection.pragma_update(None, "synchronous", "full").map_err(failed)?;
     connection.pragma_update(None, "journal_size_limit", 8 << 20).map_err(failed)?;

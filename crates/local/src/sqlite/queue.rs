@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 
 use super::database::Database;
 use super::queue_sql::{self as sql, Found, Look, Rules};
+use super::writer::Lasting;
 use crate::clock::SteadyClock;
 
 const MAX_BODY: usize = 256 * 1_024;
@@ -39,6 +40,9 @@ impl Default for QueueSettings {
 /// is safe: every consumer lives in the process that holds the lock of the state directory, so nobody of the time before
 /// can still be at work on them; a receipt names the process that it belongs to, so that a receipt of before removes
 /// nothing now; and whoever handles a message is prepared to see it twice anyway.
+///
+/// For the same reason only sending is flushed to disk. After a power failure a message may come again that was deleted
+/// just before; what its handling has written was on disk by then.
 #[derive(Clone, Debug)]
 pub struct SqliteQueue {
     database: Arc<Database>,
@@ -64,7 +68,7 @@ impl SqliteQueue {
         let clock = SteadyClock::start();
         database
             .writer()?
-            .write(move |connection| Ok(sql::reopen(connection, clock.now(), MAX_DELAY).map(drop)?))
+            .write(Lasting::Process, move |connection| Ok(sql::reopen(connection, clock.now(), MAX_DELAY).map(drop)?))
             .await?;
         Ok(Self {
             database,
@@ -155,7 +159,7 @@ impl Queue for SqliteQueue {
         let name = queue.to_owned();
         self.database
             .writer()?
-            .write(move |connection| Ok(sql::send(connection, &name, &message, shared.clock.now())?))
+            .write(Lasting::Power, move |connection| Ok(sql::send(connection, &name, &message, shared.clock.now())?))
             .await?;
         self.shared.ring(queue);
         Ok(())
@@ -202,7 +206,9 @@ impl Queue for SqliteQueue {
         let another = self
             .database
             .writer()?
-            .write(move |connection| Ok(sql::delete(connection, &name, id, receipt, shared.clock.now())?))
+            .write(Lasting::Process, move |connection| {
+                Ok(sql::delete(connection, &name, id, receipt, shared.clock.now())?)
+            })
             .await?;
         if another {
             self.shared.ring(queue);
@@ -222,7 +228,7 @@ impl Queue for SqliteQueue {
         let there = self
             .database
             .writer()?
-            .write(move |connection| {
+            .write(Lasting::Process, move |connection| {
                 let until = shared.clock.now() + visibility;
                 Ok(sql::extend(connection, &name, id, receipt, until)?)
             })
@@ -249,7 +255,7 @@ impl SqliteQueue {
         let (in_hand, next, moved) = self
             .database
             .writer()?
-            .write(move |connection| {
+            .write(Lasting::Process, move |connection| {
                 let Look { found, next, moved } =
                     sql::look(connection, &name, max, shared.rules, shared.clock.now(), || {
                         shared.receipts.fetch_add(1, Ordering::Relaxed)

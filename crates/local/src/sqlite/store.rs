@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use tidegate_engine::ports::{Expect, Key, Page, PortError, Put, Record, Store, Version, Write};
 
 use super::database::Database;
-use super::writer::Refused;
+use super::writer::{Lasting, Refused};
 
 /// Largest key part and largest record, in bytes (`Key`, `Record`).
 const KEY_LIMIT: usize = 1_024;
@@ -55,7 +55,7 @@ impl Store for SqliteStore {
         check_put(&put)?;
         self.database
             .writer()?
-            .write(move |connection| {
+            .write(Lasting::Power, move |connection| {
                 let found = stored(connection, &put.key)?;
                 match judge_put(put.expect, put.version, found) {
                     Judgement::Stands => Ok(()),
@@ -68,7 +68,7 @@ impl Store for SqliteStore {
 
     async fn transact(&self, writes: Vec<Write>) -> Result<(), PortError> {
         check_transaction(&writes)?;
-        self.database.writer()?.write(move |connection| transact(connection, &writes)).await
+        self.database.writer()?.write(Lasting::Power, move |connection| transact(connection, &writes)).await
     }
 
     async fn query(&self, pk: &str, sk_prefix: &str, after: Option<&str>, limit: usize) -> Result<Page, PortError> {

@@ -1,7 +1,8 @@
 //! The one thread that writes.
 //!
 //! It takes everything that waits and commits it together, so that a hundred writers pay for one flush to disk, and a
-//! lone writer does not wait for company. Nobody gets an answer before the commit that holds his write is on disk.
+//! lone writer does not wait for company. Nobody gets an answer before the commit that holds his write is done, and those
+//! whose write has to outlive a power failure not before it is on disk.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
@@ -38,11 +39,23 @@ impl From<PortError> for Refused {
 
 /// Something to do in a transaction. It may be run again, in another transaction, when the first was rolled back.
 trait Job: Send {
+    fn lasting(&self) -> Lasting;
     fn run(&mut self, connection: &Connection) -> rusqlite::Result<()>;
     fn answer(self: Box<Self>, failed: Option<PortError>);
 }
 
+/// What a write has to outlive once it is answered.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(super) enum Lasting {
+    /// The end of this process, however it comes. A power failure may take it back, together with all that were answered
+    /// after it and did not ask for more.
+    Process,
+    /// A power failure, too: costs a flush to disk.
+    Power,
+}
+
 struct Asked<T, F> {
+    lasting: Lasting,
     work: F,
     outcome: Option<Result<T, PortError>>,
     reply: Option<oneshot::Sender<Result<T, PortError>>>,
@@ -53,6 +66,10 @@ where
     T: Send,
     F: FnMut(&Connection) -> Result<T, Refused> + Send,
 {
+    fn lasting(&self) -> Lasting {
+        self.lasting
+    }
+
     fn run(&mut self, connection: &Connection) -> rusqlite::Result<()> {
         self.outcome = match (self.work)(connection) {
             Ok(value) => Some(Ok(value)),
@@ -97,33 +114,38 @@ impl Writer {
         Ok((Self { jobs }, thread))
     }
 
-    /// Runs `work` in a transaction and answers once it is on disk. `work` may be called more than once, each time in a
+    /// Runs `work` in a transaction and answers once it is done. `work` may be called more than once, each time in a
     /// transaction that knows nothing of the time before.
-    pub(super) async fn write<T, F>(&self, work: F) -> Result<T, PortError>
+    pub(super) async fn write<T, F>(&self, lasting: Lasting, work: F) -> Result<T, PortError>
     where
         T: Send + 'static,
         F: FnMut(&Connection) -> Result<T, Refused> + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
-        self.ask(work, Some(reply))?;
+        self.ask(lasting, work, Some(reply))?;
         answer.await.map_err(|_| stopped())?
     }
 
-    /// As [`Writer::write`], for those who cannot wait.
+    /// As [`Writer::write`], for those who cannot wait. Outlives the process, no more.
     pub(super) fn write_later<F>(&self, work: F)
     where
         F: FnMut(&Connection) -> Result<(), Refused> + Send + 'static,
     {
         // Without a writer there is nobody left who could be helped.
-        let _stopped = self.ask(work, None);
+        let _stopped = self.ask(Lasting::Process, work, None);
     }
 
-    fn ask<T, F>(&self, work: F, reply: Option<oneshot::Sender<Result<T, PortError>>>) -> Result<(), PortError>
+    fn ask<T, F>(
+        &self,
+        lasting: Lasting,
+        work: F,
+        reply: Option<oneshot::Sender<Result<T, PortError>>>,
+    ) -> Result<(), PortError>
     where
         T: Send + 'static,
         F: FnMut(&Connection) -> Result<T, Refused> + Send + 'static,
     {
-        let job = Asked { work, outcome: None, reply };
+        let job = Asked { lasting, work, outcome: None, reply };
         self.jobs.send(Box::new(job)).map_err(|_| stopped())
     }
 }
@@ -133,28 +155,21 @@ fn stopped() -> PortError {
 }
 
 fn write_all(connection: Connection, waiting: &Receiver<Box<dyn Job>>) {
+    let mut writing = Writing { connection, flushing: None };
     while let Ok(first) = waiting.recv() {
         let mut batch = vec![first];
         batch.extend(waiting.try_iter().take(BATCH - 1));
-        if batch.len() > 1 && commit(&connection, &mut batch).is_err() {
+        if batch.len() > 1 && writing.commit(&mut batch).is_err() {
             // One of them failed and took the others with it: each on its own, so that each gets the answer it deserves.
             for job in batch {
-                commit_and_answer(&connection, vec![job]);
+                writing.commit_and_answer(vec![job]);
             }
         } else if batch.len() > 1 {
             answer(batch, None);
         } else {
-            commit_and_answer(&connection, batch);
+            writing.commit_and_answer(batch);
         }
     }
-}
-
-fn commit_and_answer(connection: &Connection, mut batch: Vec<Box<dyn Job>>) {
-    let failed = commit(connection, &mut batch).err().map(|error| sql_error("write to the database", &error));
-    if let Some(error) = &failed {
-        tracing::error!(error = %error, "cannot write to the database");
-    }
-    answer(batch, failed);
 }
 
 fn answer(batch: Vec<Box<dyn Job>>, failed: Option<PortError>) {
@@ -163,24 +178,48 @@ fn answer(batch: Vec<Box<dyn Job>>, failed: Option<PortError>) {
     }
 }
 
-fn commit(connection: &Connection, batch: &mut [Box<dyn Job>]) -> rusqlite::Result<()> {
-    // Left open only if a rollback failed.
-    if !connection.is_autocommit() {
-        connection.execute_batch("ROLLBACK")?;
+/// The connection that writes, and how its commits are flushed now.
+struct Writing {
+    connection: Connection,
+    flushing: Option<Lasting>,
+}
+
+impl Writing {
+    fn commit_and_answer(&mut self, mut batch: Vec<Box<dyn Job>>) {
+        let failed = self.commit(&mut batch).err().map(|error| sql_error("write to the database", &error));
+        if let Some(error) = &failed {
+            tracing::error!(error = %error, "cannot write to the database");
+        }
+        answer(batch, failed);
     }
-    connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
-    let written = batch
-        .iter_mut()
-        .try_for_each(|job| job.run(connection))
-        .and_then(|()| connection.prepare_cached("COMMIT")?.execute([]));
-    match written {
-        Ok(_) => Ok(()),
-        Err(error) => {
-            // SQLite rolls back by itself after some failures (a full disk is one): then there is nothing to roll back.
-            if !connection.is_autocommit() {
-                connection.execute_batch("ROLLBACK")?;
+
+    fn commit(&mut self, batch: &mut [Box<dyn Job>]) -> rusqlite::Result<()> {
+        let connection = &self.connection;
+        // Left open only if a rollback failed.
+        if !connection.is_autocommit() {
+            connection.execute_batch("ROLLBACK")?;
+        }
+        let lasting = batch.iter().map(|job| job.lasting()).max();
+        if lasting != self.flushing {
+            // A flushed commit takes along those before it that were not: they are in the same log.
+            let level = if lasting == Some(Lasting::Power) { "full" } else { "normal" };
+            connection.pragma_update(None, "synchronous", level)?;
+            self.flushing = lasting;
+        }
+        connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+        let written = batch
+            .iter_mut()
+            .try_for_each(|job| job.run(connection))
+            .and_then(|()| connection.prepare_cached("COMMIT")?.execute([]));
+        match written {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                // SQLite rolls back by itself after some failures (a full disk is one): then nothing is left to roll back.
+                if !connection.is_autocommit() {
+                    connection.execute_batch("ROLLBACK")?;
+                }
+                Err(error)
             }
-            Err(error)
         }
     }
 }
