@@ -145,6 +145,9 @@ pub(crate) struct Run {
     /// ignored. The repository is not touched
     #[arg(long)]
     pub(crate) dirty: bool,
+    /// A directory of agent hooks that every job runs
+    #[arg(long, value_name = "DIR")]
+    pub(crate) hooks: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -305,6 +308,8 @@ pub(crate) enum Pipeline {
     Plan(Plan),
     /// Print a pipeline file in its normal form, as JSON
     Normalize(Normalize),
+    /// Print the JSON Schema of pipeline files, for editors
+    Schema,
     /// Evaluate a condition
     Eval {
         /// The condition

@@ -10,6 +10,7 @@ mod git;
 mod instance;
 mod live;
 mod out;
+mod process;
 mod run;
 mod server;
 mod show;

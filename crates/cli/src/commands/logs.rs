@@ -2,13 +2,11 @@
 
 use std::time::Duration;
 
-use serde_json::json;
-
 use crate::args::{Global, Logs};
 use crate::client::{Access, Backend};
 use crate::live::Lines;
 use crate::terminal::{Marks, Neutral, Piece};
-use crate::{exit, out, show};
+use crate::{exit, out};
 
 /// Between two looks at a log that grows.
 const POLL: Duration = Duration::from_millis(100);

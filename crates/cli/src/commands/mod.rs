@@ -98,7 +98,7 @@ fn log_to_stderr(format: LogFormat, level: &str) {
 }
 
 /// Who asks, for the record: the user's name on this machine.
-fn me() -> String {
+pub(crate) fn me() -> String {
     let name = nix::unistd::User::from_uid(nix::unistd::getuid()).ok().flatten().map(|user| user.name);
     name.or_else(|| std::env::var("USER").ok()).unwrap_or_else(|| "somebody".to_owned())
 }

@@ -11,7 +11,7 @@ use tidegate_core::time::Timestamp;
 use tidegate_pipeline::condition::{self, Evaluation, Facts};
 use tidegate_pipeline::interpolate::interpolate;
 use tidegate_pipeline::{
-    Context, FindError, Limits, Source, Unset, expand, find, lint, normalize, plan_view, render, view,
+    Context, FindError, Limits, Source, Unset, expand, find, lint, normalize, plan_view, render, schema, view,
 };
 
 use crate::args::{Global, LintFormat, Normalize, Pipeline, Plan, PlanFormat};
@@ -24,6 +24,10 @@ pub(super) fn run(global: &Global, command: Pipeline) -> anyhow::Result<u8> {
         Pipeline::Lint { files, format } => run_lint(&files, if global.json { LintFormat::Json } else { format }),
         Pipeline::Plan(plan) => run_plan(global, &plan),
         Pipeline::Normalize(arguments) => run_normalize(&arguments),
+        Pipeline::Schema => {
+            out::bytes(format!("{}\n", serde_json::to_string_pretty(&schema())?).as_bytes())?;
+            Ok(exit::DONE)
+        }
         Pipeline::Eval { expression, context } => run_eval(&expression, context.as_deref()),
         Pipeline::Interpolate { text, env } => {
             let text = if text == "-" { String::from_utf8_lossy(&read(Path::new("-"))?).into_owned() } else { text };

@@ -7,11 +7,11 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 use tidegate_local::StateDir;
 
 use crate::client::{Access, Backend, find_server};
+use crate::process::signal;
 use crate::server::ApiFile;
 
 /// How long the server may take to be ready, and to stop.
@@ -122,12 +122,5 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.kill();
-    }
-}
-
-/// Sends a signal; a process that is gone is none to send to.
-pub(super) fn signal(pid: u32, signal: Signal) {
-    if let Ok(pid) = i32::try_from(pid) {
-        let _ = kill(Pid::from_raw(pid), signal);
     }
 }

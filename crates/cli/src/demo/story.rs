@@ -13,12 +13,13 @@ use secrecy::SecretString;
 use tidegate_engine::api::{ArtifactAnswer, BuildAnswer, JobAnswer};
 use tidegate_github::payload::push;
 
-use super::guard::{Server, signal};
+use super::guard::Server;
 use super::pipeline::{self, ID, LONG, NAME};
 use super::state;
 use crate::client::Backend;
 use crate::commands::deliver::{Answer, Delivery, fresh_guid, with_path};
 use crate::live::{Event, Follower, View};
+use crate::process::signal;
 use crate::show::{elapsed, paint};
 
 /// Between two looks.

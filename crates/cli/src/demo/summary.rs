@@ -12,7 +12,8 @@ use tidegate_engine::api::{BuildAnswer, JobAnswer};
 use super::pipeline::LONG;
 use super::state;
 use super::story::Ended;
-use crate::show::{Table, bytes, elapsed, job_table, paint, parse, since};
+use crate::show::{Table, bytes, cut, elapsed, job_table, paint, parse, since};
+use crate::terminal::clean;
 
 /// From the webhook to the first line of output.
 pub(super) fn timeline(
@@ -84,7 +85,7 @@ fn attempts(job: &JobAnswer) -> String {
             paint(crate::show::attempt_outcome(attempt), outcome_style(attempt.exit_status)),
             attempt.instance.as_deref().unwrap_or("no machine"),
             attempt.retry_count,
-            attempt.detail.as_deref().map_or_else(String::new, |detail| format!(" ({detail})")),
+            attempt.detail.as_deref().map_or_else(String::new, |detail| format!(" ({})", cut(&clean(detail), 80))),
         );
     }
     out

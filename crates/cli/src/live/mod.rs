@@ -6,7 +6,7 @@ mod lines;
 mod screen;
 mod view;
 
-pub(crate) use event::{Event, JobRef};
+pub(crate) use event::Event;
 pub(crate) use follow::Follower;
 pub(crate) use lines::{Line, Lines};
 pub(crate) use view::View;

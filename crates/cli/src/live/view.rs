@@ -8,8 +8,13 @@ use tidegate_engine::api::{BuildAnswer, InstanceAnswer};
 use super::event::{Event, JobRef};
 use super::screen::Screen;
 use crate::out;
-use crate::show::{cause_word, elapsed, paint, parse, since, symbol};
+use crate::show::{cause_word, cut, elapsed, paint, parse, since, symbol};
 use crate::terminal::{Neutral, clean};
+
+/// Titles before lines of output are not wider than this.
+const TITLE: usize = 32;
+/// What a machine said last may be long.
+const DETAIL: usize = 120;
 
 /// Where events are shown.
 #[derive(Debug)]
@@ -94,7 +99,7 @@ impl View {
 
     fn sentence(&self, event: &Event) -> Option<String> {
         let bold = Style::new().bold();
-        let title = |job: &JobRef| paint(clean(&job.title), bold);
+        let title = |job: &JobRef| paint(cut(&clean(&job.title), 2 * TITLE), bold);
         match event {
             Event::Build { number, pipeline, state, .. } => {
                 Some(format!("{} build {pipeline}#{number} {}", symbol(state), crate::show::build_state(state)))
@@ -135,7 +140,10 @@ impl View {
                 let mut neutral = Neutral::new(out::is_coloured());
                 neutral.push(text.as_bytes(), &mut plain);
                 neutral.finish(&mut plain);
-                Some(format!("  {} {plain}", paint(format!("{} |", clean(&job.title)), Style::new().dimmed())))
+                Some(format!(
+                    "  {} {plain}",
+                    paint(format!("{} |", cut(&clean(&job.title), TITLE)), Style::new().dimmed())
+                ))
             }
         }
     }
@@ -148,7 +156,7 @@ fn ended(event: &Event) -> Option<String> {
     else {
         return None;
     };
-    let title = paint(clean(&job.title), Style::new().bold());
+    let title = paint(cut(&clean(&job.title), 2 * TITLE), Style::new().bold());
     let ran = started_at.as_deref().and_then(parse).zip(parse(at)).and_then(|(from, to)| since(from, to));
     let ran = ran.map_or_else(String::new, |ran| format!(" after {}", elapsed(ran)));
     let good = cause == "exit" && *exit_status == Some(0);
@@ -167,7 +175,7 @@ fn ended(event: &Event) -> Option<String> {
         line.push_str(&format!(" (attempt {attempt}, cause {cause}, {retry_count} of the user's retries used)"));
     }
     if let Some(detail) = detail {
-        line.push_str(&format!(": {}", clean(detail)));
+        line.push_str(&format!(": {}", cut(&clean(detail), DETAIL)));
     }
     Some(line)
 }

@@ -10,9 +10,9 @@ mod table;
 mod time;
 
 pub(crate) use artifacts::artifacts;
-pub(crate) use build::{build, job_name, job_table};
+pub(crate) use build::{build, job_table};
 pub(crate) use builds::builds;
 pub(crate) use instances::instances;
 pub(crate) use paint::{attempt_outcome, build_state, cause_word, job_state, paint, symbol};
 pub(crate) use table::{Table, cut, width};
-pub(crate) use time::{ago, bytes, clock, elapsed, parse, since, span};
+pub(crate) use time::{ago, bytes, elapsed, parse, since, span};

@@ -44,11 +44,6 @@ pub(crate) fn ago(at: &str, now: Timestamp) -> String {
     }
 }
 
-/// `02:41:07.123`, in UTC as all of our times.
-pub(crate) fn clock(at: Timestamp) -> String {
-    at.strftime("%H:%M:%S%.3f").to_string()
-}
-
 /// `512 B`, `3.4 KB`, `1.2 GB`, in powers of 1,000.
 pub(crate) fn bytes(size: u64) -> String {
     let mut value = size as f64;
