@@ -4,7 +4,7 @@
 use tidegate_core::build::{Build, Graph, JobRef};
 use tidegate_core::event::GitRef;
 use tidegate_core::ids::{JobIndex, derived_uuid, job_uuid};
-use tidegate_core::plan::Env;
+use tidegate_core::plan::{Env, JobSpec, Plugin};
 use tidegate_pipeline::condition;
 
 use crate::engine::Settings;
@@ -113,6 +113,9 @@ pub(crate) fn of_job(
             add("BUILDKITE_GROUP_KEY", key.clone());
         }
     }
+    if !spec.plugins.is_empty() {
+        add("BUILDKITE_PLUGINS", plugins(spec).to_string());
+    }
     if let Some(image) = &spec.image {
         add("BUILDKITE_IMAGE", image.clone());
     }
@@ -122,6 +125,15 @@ pub(crate) fn of_job(
         add(&format!("BUILDKITE_AGENT_META_DATA_{name}"), value.clone());
     }
     env
+}
+
+/// `["source", {"source": configuration}, …]`, as the reference gives it to its agent (`spec/pipeline.md` 1.14).
+fn plugins(spec: &JobSpec) -> serde_json::Value {
+    let entry = |plugin: &Plugin| match &plugin.config {
+        serde_json::Value::Null => serde_json::Value::String(plugin.source.clone()),
+        config => serde_json::Value::Object([(plugin.source.clone(), config.clone())].into_iter().collect()),
+    };
+    spec.plugins.iter().map(entry).collect()
 }
 
 fn step_name(graph: &Graph, place: JobIndex) -> String {

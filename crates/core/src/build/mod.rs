@@ -22,7 +22,7 @@ pub use effects::{Done, Effect};
 pub use fold::{Ended, Folded, Input};
 pub use graph::{Graph, JobRef, Node, StepRef};
 pub use retry::{EXIT_STATUS_WITHOUT_EXIT, Verdict, after_end};
-pub use upload::{MAX_JOBS, MAX_JOBS_PER_UPLOAD, MAX_UPLOADS, Upload, check_upload};
+pub use upload::{MAX_JOBS, MAX_JOBS_PER_UPLOAD, MAX_UPLOADS, Upload};
 
 use crate::diagnostic::Diagnostic;
 use crate::event::GitRef;

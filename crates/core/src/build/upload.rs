@@ -164,15 +164,3 @@ fn keys(segment: &Segment) -> impl Iterator<Item = &String> {
     let steps = segment.steps.iter().filter_map(|s| s.key.as_ref());
     steps.chain(segment.groups.iter().filter_map(|g| g.key.as_ref()))
 }
-
-/// Checks that the keys of a segment are new to a build, whatever became of its steps. [`Build::check_upload`] also knows
-/// which steps are out of the build.
-///
-/// # Errors
-/// Names the first key that is taken.
-pub fn check_upload(graph: &Graph, segment: &Segment) -> Result<(), SegmentRefusal> {
-    match keys(segment).find(|key| graph.has_key(key)) {
-        Some(key) => Err(SegmentRefusal::KeyTaken(key.clone())),
-        None => Ok(()),
-    }
-}

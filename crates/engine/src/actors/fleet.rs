@@ -173,7 +173,7 @@ impl Engine {
             }
             for (instance, machine) in &pool.machines {
                 if let MachineState::Lost(why) = &machine.state {
-                    self.bury(instance, why).await?;
+                    self.bury(instance, machine.attempt.as_ref(), why).await?;
                     news.push(Input::Buried { instance: instance.clone() });
                 }
             }
@@ -213,19 +213,30 @@ impl Engine {
         }
     }
 
-    /// Ends what a machine that is gone holds, and everything that is left of it.
-    async fn bury(&self, instance: &InstanceId, why: &str) -> Result<(), Error> {
+    /// Ends what a machine that is gone holds, and everything that is left of it. `known` is what the fleet's record says
+    /// that it holds.
+    async fn bury(&self, instance: &InstanceId, known: Option<&AttemptId>, why: &str) -> Result<(), Error> {
         self.ports.fleet.terminate(std::slice::from_ref(instance)).await?;
-        let record = self.load::<crate::gate::InstanceRecord>(&keys::instance(instance)).await?;
-        match record.and_then(|r| r.body.holding) {
-            Some(attempt) => {
-                tracing::warn!(instance.id = %instance, attempt.id = %attempt, %why, "a machine is lost under a job");
-                self.lose_attempt(&attempt, instance, Cause::Lost, why).await?;
+        // The instance's record goes last and only as it was read: a claim that comes in between fails, or is found.
+        let key = keys::instance(instance);
+        loop {
+            let record = self.load::<crate::gate::InstanceRecord>(&key).await?;
+            let held = record.as_ref().and_then(|r| r.body.holding.clone()).or_else(|| known.cloned());
+            match held {
+                Some(attempt) => {
+                    tracing::warn!(instance.id = %instance, attempt.id = %attempt, %why, "a machine is lost");
+                    self.lose_attempt(&attempt, instance, Cause::Lost, why).await?;
+                }
+                None => tracing::info!(instance.id = %instance, %why, "a machine has left"),
             }
-            None => tracing::info!(instance.id = %instance, %why, "a machine has left"),
+            let Some(record) = record else { break };
+            match self.ports.store.delete_if(&key, Expect::Version(record.version)).await {
+                Ok(()) => break,
+                Err(PortError::Conflict) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
         self.ports.store.delete_if(&keys::beat(instance), Expect::Any).await?;
-        self.ports.store.delete_if(&keys::instance(instance), Expect::Any).await?;
         Ok(())
     }
 
