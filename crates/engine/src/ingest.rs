@@ -15,7 +15,7 @@ use tidegate_core::plan::Env;
 use tidegate_core::time::Timestamp;
 use tidegate_core::trust::Trust;
 use tidegate_core::wire::gate::segment_key;
-use tidegate_pipeline::{FindError, SEARCH_PATHS};
+use tidegate_pipeline::{FindError, SEARCH_PATHS, branches_match};
 
 use crate::actors::Actor;
 use crate::engine::{Engine, PipelineSettings};
@@ -149,7 +149,7 @@ impl Engine {
         }
         let name = push.git_ref.name();
         let pipelines: Vec<PipelineSettings> =
-            self.pipelines_of(repository).into_iter().filter(|p| ref_filter(&p.branches, name)).collect();
+            self.pipelines_of(repository).into_iter().filter(|p| branches_match(&p.branches, name)).collect();
         if pipelines.is_empty() {
             return Ok(Err(format!("no pipeline of `{}` builds `{name}`", repository.full_name)));
         }
@@ -363,39 +363,6 @@ impl Engine {
     }
 }
 
-/// Whether a name passes a list of patterns (`spec/pipeline.md` 1.8): some positive one matches, or there is none, and no
-/// negative one does. `*` matches anything.
-pub(crate) fn ref_filter(patterns: &[String], name: &str) -> bool {
-    let words = || patterns.iter().flat_map(|p| p.split_whitespace());
-    let (mut any, mut hit) = (false, false);
-    for pattern in words() {
-        match pattern.strip_prefix('!') {
-            Some(negative) if wildcard(negative, name) => return false,
-            Some(_) => {}
-            None => {
-                any = true;
-                hit |= wildcard(pattern, name);
-            }
-        }
-    }
-    hit || !any
-}
-
-fn wildcard(pattern: &str, name: &str) -> bool {
-    let mut parts = pattern.split('*');
-    let Some(rest) = parts.next().and_then(|first| name.strip_prefix(first)) else { return false };
-    let mut parts: Vec<&str> = parts.collect();
-    let Some(last) = parts.pop() else { return rest.is_empty() };
-    let mut rest = rest;
-    for part in parts {
-        match rest.find(part) {
-            Some(at) => rest = &rest[at + part.len()..],
-            None => return false,
-        }
-    }
-    rest.ends_with(last)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -411,19 +378,5 @@ mod tests {
         assert_eq!(record.trigger_of("a", "b", "1"), "1", "a late repetition of the first");
         assert_eq!(record.trigger_of("b", "c", "5"), "5");
         assert_eq!(record.trigger_of("a", "b", "6"), "4", "late news of an old move");
-    }
-
-    #[test]
-    fn ref_filters() {
-        let filter = |patterns: &str, name: &str| ref_filter(&[patterns.to_owned()], name);
-        assert!(filter("", "main"));
-        assert!(filter("main", "main"));
-        assert!(!filter("main", "maintenance"));
-        assert!(filter("main release/*", "release/1/2"));
-        assert!(!filter("!wip/*", "wip/a"));
-        assert!(filter("!wip/*", "main"));
-        assert!(!filter("feature/* !*-wip", "feature/a-wip"));
-        assert!(filter("a*b*c", "a/x/b/y/c"));
-        assert!(!filter("a*b*bc", "abc"));
     }
 }

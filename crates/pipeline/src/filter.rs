@@ -134,8 +134,9 @@ fn evaluate(text: &str, facts: &Facts, limits: &Limits) -> Result<Option<String>
     }
 }
 
-/// Whether a branch is meant: it matches one of the positive patterns, or there are none, and none of the negative.
-pub(crate) fn branches_match(patterns: &[String], branch: &str) -> bool {
+/// Whether a branch is meant: it matches one of the positive patterns, or there are none, and none of the negative
+/// (`spec/pipeline.md` 1.8). `*` is any text, with `/` in it or not.
+pub fn branches_match(patterns: &[String], branch: &str) -> bool {
     let (negative, positive): (Vec<&String>, Vec<&String>) =
         patterns.iter().partition(|pattern| pattern.starts_with('!'));
     let meant = positive.is_empty() || positive.iter().any(|pattern| branch_matches(pattern, branch));

@@ -28,6 +28,7 @@ pub use attributes::{Unsupported, describe_unsupported};
 pub use codes::Code;
 pub use context::{Context, Unset};
 pub use expand::{Expansion, expand, lint};
+pub use filter::branches_match;
 pub use find::{FindError, SEARCH_PATHS, find};
 pub use glob::{Glob, GlobError};
 pub use limits::Limits;
