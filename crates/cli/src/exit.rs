@@ -65,13 +65,11 @@ pub(crate) fn code(status: u8) -> ExitCode {
 
 #[cfg(test)]
 mod tests {
-    use anyhow::Context as _;
-
     use super::*;
 
     #[test]
     fn the_status_is_found_under_contexts() {
-        let wrapped = |e: anyhow::Error| Err::<(), _>(e).context("while doing something").unwrap_err();
+        let wrapped = |e: anyhow::Error| e.context("while doing something");
         assert_eq!(of(&wrapped(Expected::usage("x"))), (2, true));
         assert_eq!(of(&wrapped(Expected::unreachable("x"))), (3, true));
         assert_eq!(of(&Expected::Interrupted.into()), (130, false));

@@ -5,6 +5,8 @@ mod client;
 mod commands;
 mod config;
 mod demo;
+#[cfg(test)]
+mod docs;
 mod exit;
 mod git;
 mod instance;
@@ -12,6 +14,8 @@ mod live;
 mod out;
 mod process;
 mod run;
+#[cfg(test)]
+mod sample;
 mod server;
 mod show;
 mod signals;

@@ -58,7 +58,7 @@ fn choose(artifacts: Vec<ArtifactAnswer>, patterns: &[String]) -> anyhow::Result
         .collect::<Result<Vec<_>, _>>()?;
     let mut chosen: Vec<ArtifactAnswer> = Vec::new();
     for artifact in artifacts {
-        let exact = patterns.iter().any(|pattern| *pattern == artifact.path);
+        let exact = patterns.contains(&artifact.path);
         if !patterns.is_empty() && !exact && !globs.iter().any(|glob| glob.matches(&artifact.path)) {
             continue;
         }

@@ -29,11 +29,8 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
             return Ok(instance::run(&instance.file, instance.worker));
         }
         Command::Up(up) => return serve(&global, &up),
-        Command::Run(_) => {
-            if std::env::var_os("TIDEGATE_LOG").is_some() {
-                log_to_stderr(LogFormat::Text, "info");
-            }
-        }
+        // The system in this process says nothing unless it is asked: there is a picture to be seen.
+        Command::Run(_) if std::env::var_os("TIDEGATE_LOG").is_some() => log_to_stderr(LogFormat::Text, "info"),
         _ => {}
     }
     let runtime = runtime()?;

@@ -47,7 +47,7 @@ const STOP: Duration = Duration::from_secs(10);
 pub(crate) async fn run(global: &Global, arguments: &Run) -> anyhow::Result<u8> {
     let mut signals = Signals::new()?;
     let directory = tempfile::Builder::new().prefix("tidegate-run-").tempdir().context("cannot make a directory")?;
-    let root = snapshot::root(arguments.repo.as_deref().unwrap_or(Path::new(".")))?;
+    let root = snapshot::root(arguments.repo.as_deref().unwrap_or_else(|| Path::new(".")))?;
     let snapshot = Snapshot::take(&root, &directory.path().join("repository.git"), arguments.dirty)?;
     let file = arguments.file.as_deref().map(|file| snapshot::inside(&root, file)).transpose()?;
     let config = configure(&snapshot, file, arguments)?;
