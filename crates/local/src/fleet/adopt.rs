@@ -6,7 +6,6 @@ use std::fs;
 use std::io;
 use std::sync::Arc;
 
-use rustix::process::Signal;
 use tidegate_core::ids::InstanceId;
 use tidegate_engine::ports::PortError;
 use tokio::sync::watch;
@@ -47,8 +46,8 @@ pub(super) fn adopt(inner: &Arc<Inner>) -> Result<(), PortError> {
 /// The tagged processes of all instances, the oldest first.
 fn tagged_processes() -> io::Result<BTreeMap<String, Vec<Identity>>> {
     let mut tagged: BTreeMap<String, Vec<Identity>> = BTreeMap::new();
-    for process in procs::snapshot()? {
-        if let Some(instance) = procs::instance_of(process.identity.pid) {
+    for (process, instance) in procs::look_around()? {
+        if let Some(instance) = instance {
             tagged.entry(instance).or_default().push(process.identity);
         }
     }
@@ -123,9 +122,7 @@ fn remove_strays(inner: &Inner, known: &BTreeSet<&InstanceId>) -> io::Result<()>
             continue;
         };
         tracing::warn!(instance.id = %instance, "removing an instance that no launch knows");
-        for process in procs::members(instance.as_str())? {
-            procs::signal(process.identity, Signal::KILL)?;
-        }
+        while procs::kill_members(instance.as_str())? > 0 {}
         if path.is_dir() {
             files::remove_tree(&path)?;
         } else {

@@ -7,6 +7,8 @@ use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, PidfdFlags, Signal};
 use serde::{Deserialize, Serialize};
@@ -27,15 +29,49 @@ pub(super) struct Identity {
 pub(super) struct Process {
     pub(super) identity: Identity,
     pub(super) parent: u32,
+    /// Whether it can be asked for its environment. It cannot while it becomes another program (`execve`); those of the
+    /// kernel and, unless one may see everything, of other users never can.
+    has_environment: bool,
 }
+
+/// `PF_KTHREAD` of a process's flags.
+const OF_THE_KERNEL: u64 = 0x0020_0000;
 
 /// The id of this run of the machine: process ids and start times mean something only within it.
 pub(super) fn boot_id() -> io::Result<String> {
     Ok(fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
 }
 
-/// All living processes.
-pub(super) fn snapshot() -> io::Result<Vec<Process>> {
+/// All living processes, and of each the instance to which it belongs, if to any.
+///
+/// A process that is just becoming another program looks as if it belonged to none: such are waited for.
+pub(super) fn look_around() -> io::Result<Vec<(Process, Option<String>)>> {
+    // Longer than a loaded machine takes for it; one that takes longer must not hold up everything.
+    let deadline = Instant::now() + Duration::from_secs(5);
+    loop {
+        let all = snapshot()?;
+        let found: Vec<_> = all.iter().map(|process| (*process, instance_of(process.identity.pid))).collect();
+        let in_between = found.iter().any(|(process, instance)| instance.is_none() && is_becoming(*process));
+        if !in_between || Instant::now() >= deadline {
+            return Ok(found);
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Whether a process of ours is about to have an environment.
+fn is_becoming(process: Process) -> bool {
+    // Both looks, the one before its environment was read and this one after it: it may have become one in between.
+    let visible = || {
+        let owner = fs::metadata(format!("/proc/{}", process.identity.pid)).map(|metadata| metadata.uid());
+        let me = rustix::process::geteuid();
+        me.is_root() || owner.is_ok_and(|owner| owner == me.as_raw())
+    };
+    let now = read_stat(process.identity.pid).filter(|(now, ended)| now.identity == process.identity && !ended);
+    now.is_some_and(|(now, _)| (!process.has_environment || !now.has_environment) && visible())
+}
+
+fn snapshot() -> io::Result<Vec<Process>> {
     let mut processes = Vec::new();
     for entry in fs::read_dir("/proc")? {
         let name = entry?.file_name();
@@ -67,9 +103,13 @@ fn parse_stat(pid: u32, stat: &str) -> Option<(Process, bool)> {
     let mut fields = rest.split_ascii_whitespace();
     let ended = matches!(fields.next()?, "Z" | "X" | "x");
     let parent = fields.next()?.parse().ok()?;
-    // Field 22, where the parent is field 4.
-    let start = fields.nth(17)?.parse().ok()?;
-    Some((Process { identity: Identity { pid, start }, parent }, ended))
+    // Field 9, where the parent is field 4.
+    let flags: u64 = fields.nth(4)?.parse().ok()?;
+    let start = fields.nth(12)?.parse().ok()?;
+    // Field 51, after the start in field 22: where its environment ends, 0 while it has none.
+    let environment_end: u64 = fields.nth(28)?.parse().ok()?;
+    let has_environment = environment_end != 0 || flags & OF_THE_KERNEL != 0;
+    Some((Process { identity: Identity { pid, start }, parent, has_environment }, ended))
 }
 
 /// Whether this very process lives.
@@ -90,8 +130,9 @@ pub(super) fn instance_of(pid: u32) -> Option<String> {
 /// The processes of an instance: those that carry its tag, and whatever descends from them (a child may have cleared its
 /// environment).
 pub(super) fn members(instance: &str) -> io::Result<Vec<Process>> {
-    let all = snapshot()?;
-    let tagged = all.iter().filter(|process| instance_of(process.identity.pid).as_deref() == Some(instance)).copied();
+    let found = look_around()?;
+    let all: Vec<Process> = found.iter().map(|(process, _)| *process).collect();
+    let tagged = found.iter().filter(|(_, of)| of.as_deref() == Some(instance)).map(|(process, _)| *process);
     Ok(with_descendants(tagged.collect(), &all))
 }
 
@@ -144,17 +185,30 @@ pub(super) fn signal(identity: Identity, signal: Signal) -> io::Result<()> {
 /// found none.
 pub(super) fn kill_members(instance: &str) -> io::Result<usize> {
     let own = std::process::id();
-    let mut members = members(instance)?;
-    members.retain(|process| process.identity.pid != own);
-    // All are stopped before the first is killed, so that none can start another one that nobody saw.
-    for kind in [Signal::STOP, Signal::KILL] {
-        for process in &members {
-            if let Err(error) = signal(process.identity, kind) {
-                tracing::warn!(pid = process.identity.pid, error = %error, "cannot signal a process");
-            }
+    let mut stopped: HashSet<Identity> = HashSet::new();
+    // All are stopped before the first is killed: none can start another one, and a child that has cleared its
+    // environment is known as long as its parents live. One that forks all the time is caught within a few looks.
+    for _ in 0..100 {
+        let mut new = members(instance)?;
+        new.retain(|process| process.identity.pid != own && !stopped.contains(&process.identity));
+        if new.is_empty() {
+            break;
+        }
+        for process in new {
+            send(process.identity, Signal::STOP);
+            stopped.insert(process.identity);
         }
     }
-    Ok(members.len())
+    for identity in &stopped {
+        send(*identity, Signal::KILL);
+    }
+    Ok(stopped.len())
+}
+
+fn send(identity: Identity, kind: Signal) {
+    if let Err(error) = signal(identity, kind) {
+        tracing::warn!(pid = identity.pid, error = %error, "cannot signal a process");
+    }
 }
 
 #[cfg(test)]
@@ -164,22 +218,30 @@ mod tests {
     use super::*;
 
     fn process(pid: u32, parent: u32, start: u64) -> Process {
-        Process { identity: Identity { pid, start }, parent }
+        Process { identity: Identity { pid, start }, parent, has_environment: true }
     }
 
     #[test]
     fn reads_stat_lines() {
-        let line = |name: &str, state: &str| {
+        let line = |name: &str, state: &str, flags: u64, environment_end: u64| {
             format!(
-                "42 ({name}) {state} 7 42 42 0 -1 4194304 1 2 3 4 5 6 7 8 20 0 1 0 98765 1000000 50 18446744073709551615"
+                "42 ({name}) {state} 7 42 42 0 -1 {flags} 1 2 3 4 5 6 7 8 20 0 1 0 98765 1000000 50 \
+                 18446744073709551615 1 2 3 0 0 0 0 4096 0 0 0 0 17 1 0 0 0 0 0 5 6 7 8 9 10 {environment_end} 0"
             )
         };
         let found = process(42, 7, 98_765);
-        assert_eq!(parse_stat(42, &line("sh", "S")), Some((found, false)));
-        assert_eq!(parse_stat(42, &line("a) Z 1 (b", "R")), Some((found, false)));
-        assert_eq!(parse_stat(42, &line("sh", "Z")), Some((found, true)));
-        assert_eq!(parse_stat(42, "42 (sh) S 7"), None);
-        assert_eq!(parse_stat(42, ""), None);
+        let becoming = Process { has_environment: false, ..found };
+        for (line, expected) in [
+            (line("sh", "S", 0, 11), Some((found, false))),
+            (line("a) Z 1 (b", "R", 0, 11), Some((found, false))),
+            (line("sh", "Z", 0, 0), Some((becoming, true))),
+            (line("sh", "R", 0x0040_0000, 0), Some((becoming, false))),
+            (line("kworker/0:1", "I", 0x0420_8060, 0), Some((found, false))),
+            ("42 (sh) S 7".to_owned(), None),
+            (String::new(), None),
+        ] {
+            assert_eq!(parse_stat(42, &line), expected, "{line}");
+        }
     }
 
     #[test]

@@ -202,6 +202,7 @@ fn watch_descriptor(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
 async fn kill_rest(inner: &Inner, instance: &InstanceId) {
     let process = inner.entries().get(instance).and_then(|entry| entry.process);
     let mut pause = Duration::from_millis(2);
+    let mut clean = false;
     for round in 0_u32.. {
         let name = instance.as_str().to_owned();
         let left = blocking_or(Ok(1), move || {
@@ -214,13 +215,19 @@ async fn kill_rest(inner: &Inner, instance: &InstanceId) {
         })
         .await;
         match left {
-            Ok(0) => return,
+            // Twice in a row: a process can be missed that was started during the look by one that ended during it.
+            Ok(0) if clean => return,
+            Ok(0) => {
+                clean = true;
+                continue;
+            }
             Ok(left) if round == 20 => {
                 tracing::warn!(instance.id = %instance, processes = left, "processes of an instance do not end");
             }
             Ok(_) => {}
             Err(error) => tracing::warn!(instance.id = %instance, error = %error, "cannot look for processes"),
         }
+        clean = false;
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(Duration::from_secs(1));
     }
