@@ -137,7 +137,7 @@ impl Engine {
     /// Makes a conditional write of a record under a fresh version.
     pub(crate) fn put<T: Serialize>(&self, key: Key, body: &T, expect: Expect) -> Result<Put, Error> {
         let kind = key.pk.split('/').next().unwrap_or_default();
-        tracing::trace!(target: "tidegate_engine::records", record.kind = kind, record.key = %key, "write");
+        tracing::trace!(target: "tidegate_engine::records", { record.kind = kind, record.key = %key }, "write");
         Ok(Put { key, body: Bytes::from(envelope::seal(body)?), expect, version: self.fresh_version() })
     }
 
