@@ -1,10 +1,12 @@
 //! From a text to the stored plan: read, interpolate, check, filter, expand.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use tidegate_core::diagnostic::Diagnostic;
-use tidegate_core::plan::{CommandStep, DependsOn, Group, Job, JobSpec, LeftOut, LeftOutKind, Segment, Step, StepKind};
+use tidegate_core::plan::{
+    CommandStep, Dependency, DependsOn, Group, Job, JobSpec, LeftOut, LeftOutKind, Segment, Step, StepKind,
+};
 
 use crate::codes::Code;
 use crate::context::Context;
@@ -13,7 +15,7 @@ use crate::graph;
 use crate::interpolate::interpolate_tree;
 use crate::limits::Limits;
 use crate::matrix::{Matrix, Substitution};
-use crate::read::{CommandDraft, Defaults, Draft, Filters, KindDraft, Reader, StepDraft};
+use crate::read::{CommandDraft, Defaults, Draft, Filters, GroupDraft, KindDraft, Reader, StepDraft};
 use crate::source::{Report, Source, Span, Text};
 use crate::traps;
 use crate::yaml::{self, Node};
@@ -48,8 +50,9 @@ fn run(source: Source<'_>, context: &Context, lint: bool) -> Expansion {
     let mut report = Report::new(Text::new(source.name, text));
     let segment = read_tree(&mut report, context, lint).and_then(|tree| {
         let draft = read_draft(&tree, &mut report, context, lint);
-        let steps = make_steps(&draft, &mut report, context);
-        (!report.failed()).then(|| finish(draft, steps))
+        drop(tree);
+        let segment = make(draft, &mut report, context);
+        (!report.failed()).then_some(segment)
     });
     let diagnostics = report.finish();
     let segment = segment.map(|segment| Segment { diagnostics: diagnostics.clone(), ..segment });
@@ -118,11 +121,27 @@ fn read_draft(tree: &Node, report: &mut Report<'_>, context: &Context, lint: boo
     draft
 }
 
-fn make_steps(draft: &Draft, report: &mut Report<'_>, context: &Context) -> Vec<Step> {
-    let mut maker = Maker { report, context, draft, decider: Decider::new(context), jobs: 0, bytes: 0 };
-    let mut steps: Vec<Step> = draft.steps.iter().map(|step| maker.step(step)).collect();
+fn make(draft: Draft, report: &mut Report<'_>, context: &Context) -> Segment {
+    let Draft { steps, groups, env, notify, defaults } = draft;
+    let mut maker = Maker {
+        report,
+        context,
+        groups: &groups,
+        defaults: &defaults,
+        decider: Decider::new(context),
+        begun: HashSet::new(),
+        gated: HashSet::new(),
+        jobs: 0,
+        bytes: 0,
+    };
+    let mut steps: Vec<Step> = steps.into_iter().map(|step| maker.step(step)).collect();
     ignore_waits(&mut steps);
-    steps
+    let groups = groups.into_iter().map(|group| Group {
+        key: group.key.map(|key| key.value),
+        label: group.label,
+        notify: group.notify,
+    });
+    Segment { steps, groups: groups.collect(), env, notify, diagnostics: Vec::new() }
 }
 
 /// A wait directly before or after a block is ignored, which is decided after conditions are
@@ -144,84 +163,92 @@ fn ignore_waits(steps: &mut [Step]) {
     }
 }
 
-fn finish(draft: Draft, steps: Vec<Step>) -> Segment {
-    let groups = draft.groups.into_iter().map(|group| Group {
-        key: group.key.map(|key| key.value),
-        label: group.label,
-        notify: group.notify,
-    });
-    Segment { steps, groups: groups.collect(), env: draft.env, notify: draft.notify, diagnostics: Vec::new() }
-}
-
 /// Makes the stored form of steps, and their jobs.
 struct Maker<'m, 'a> {
     report: &'m mut Report<'a>,
     context: &'m Context,
-    draft: &'m Draft,
+    groups: &'m [GroupDraft],
+    defaults: &'m Defaults,
     decider: Decider<'m>,
+    /// Groups of which a step was made that is not left out.
+    begun: HashSet<u32>,
+    /// Groups in which a gate was made that is not left out.
+    gated: HashSet<u32>,
     jobs: usize,
     /// Text in the jobs of matrices.
     bytes: usize,
 }
 
 impl Maker<'_, '_> {
-    fn step(&mut self, step: &StepDraft) -> Step {
-        let group = step.group.and_then(|group| self.draft.groups.get(group as usize));
-        let listed = |list: &[crate::read::Spanned<tidegate_core::plan::Dependency>]| {
-            list.iter().map(|dependency| dependency.value.clone()).collect::<Vec<_>>()
-        };
-        let of_group = group.and_then(|group| group.depends_on.as_deref()).map(listed);
-        // What a group waits for is pushed down to its children (`spec/pipeline.md` 1.5).
-        let depends_on = match (step.depends_on.as_deref().map(listed), of_group) {
-            (None, None) => DependsOn::Implicit,
-            (Some(own), None) => DependsOn::Explicit(own),
-            (None, Some(pushed)) => DependsOn::Explicit(pushed),
-            (Some(mut own), Some(pushed)) => {
-                let new = pushed.into_iter().filter(|p| !own.iter().any(|o| o.key == p.key)).collect::<Vec<_>>();
-                own.extend(new);
-                DependsOn::Explicit(own)
-            }
-        };
+    fn step(&mut self, step: StepDraft) -> Step {
+        let group = step.group.and_then(|group| self.groups.get(group as usize));
         let left_out = match group.and_then(|group| self.left_out(&group.filters)) {
             Some(left_out) => Some(left_out),
             None => self.left_out(&step.filters),
         };
+        let own = step.depends_on.map(|list| list.into_iter().map(|dependency| dependency.value).collect());
+        let is_gate = matches!(step.kind, KindDraft::Wait { .. } | KindDraft::Block(_));
+        let depends_on = self.depends_on(own, step.group, is_gate);
+        if let Some(group) = step.group.filter(|_| left_out.is_none()) {
+            self.begun.insert(group);
+            if is_gate {
+                self.gated.insert(group);
+            }
+        }
+        let kind = match step.kind {
+            KindDraft::Command(command) => StepKind::Command(Box::new(self.command(*command, step.span, &step.label))),
+            KindDraft::Wait { continue_on_failure } => StepKind::Wait { continue_on_failure },
+            KindDraft::Block(manual) => StepKind::Block(manual),
+            KindDraft::Input(manual) => StepKind::Input(manual),
+            KindDraft::Trigger(trigger) => {
+                self.count_jobs(trigger.parallelism as usize, step.span);
+                StepKind::Trigger(trigger)
+            }
+        };
         Step {
-            key: step.key.as_ref().map(|key| key.value.clone()),
-            label: step.label.clone(),
+            key: step.key.map(|key| key.value),
+            label: step.label,
             group: step.group,
             depends_on,
             allow_dependency_failure: step.allow_dependency_failure
                 || group.is_some_and(|group| group.allow_dependency_failure),
             left_out,
-            kind: self.kind(step),
+            kind,
         }
     }
 
-    fn kind(&mut self, step: &StepDraft) -> StepKind {
-        match &step.kind {
-            KindDraft::Command(command) => StepKind::Command(Box::new(self.command(step, command))),
-            KindDraft::Wait { continue_on_failure } => StepKind::Wait { continue_on_failure: *continue_on_failure },
-            KindDraft::Block(manual) => StepKind::Block(manual.clone()),
-            KindDraft::Input(manual) => StepKind::Input(manual.clone()),
-            KindDraft::Trigger(trigger) => {
-                self.count_jobs(trigger.parallelism as usize, step.span);
-                StepKind::Trigger(trigger.clone())
+    /// What a group waits for is pushed down to its children (`spec/pipeline.md` 1.5). A child behind a gate of the
+    /// group waits for that gate, and with it for what the group waits for.
+    fn depends_on(&self, own: Option<Vec<Dependency>>, group: Option<u32>, is_gate: bool) -> DependsOn {
+        let Some(at) = group else { return own.map_or(DependsOn::Implicit, DependsOn::Explicit) };
+        let pushed = self.groups.get(at as usize).and_then(|group| group.depends_on.as_deref());
+        match (own, pushed) {
+            (None, None) => DependsOn::Implicit,
+            (Some(own), None) => DependsOn::Explicit(own),
+            (None, Some(_)) if self.gated.contains(&at) || (is_gate && self.begun.contains(&at)) => DependsOn::Implicit,
+            (own, Some(pushed)) => {
+                let mut list = own.unwrap_or_default();
+                for dependency in pushed {
+                    if !list.iter().any(|other| other.key == dependency.value.key) {
+                        list.push(dependency.value.clone());
+                    }
+                }
+                DependsOn::Explicit(list)
             }
         }
     }
 
-    fn command(&mut self, step: &StepDraft, command: &CommandDraft) -> CommandStep {
-        let mut out = command.step.clone();
-        inherit(&mut out, command, &self.draft.defaults, self.context);
-        if let Some(matrix) = &command.matrix {
-            self.matrix_jobs(step, matrix, &mut out);
+    fn command(&mut self, command: CommandDraft, span: Span, label: &str) -> CommandStep {
+        let CommandDraft { step: mut out, parallelism, matrix, own_agents, own_priority } = command;
+        inherit(&mut out, own_agents, own_priority, self.defaults, self.context);
+        if let Some(matrix) = &matrix {
+            self.matrix_jobs(span, label, matrix, &mut out);
             return out;
         }
         // More copies than a file may make jobs were reported when the step was read.
         let limit = self.context.limits.jobs;
-        let copies = command.parallelism.as_ref().map(|copies| copies.value).filter(|copies| *copies as usize <= limit);
-        self.count_jobs(copies.unwrap_or(1).max(1) as usize, step.span);
+        let copies = parallelism.map(|copies| copies.value).filter(|copies| *copies as usize <= limit);
+        self.count_jobs(copies.unwrap_or(1).max(1) as usize, span);
         out.jobs = match copies {
             // 0 and 1 are a single job; with 1 the variables are set nonetheless (`spec/pipeline.md` 1.4).
             None | Some(0) => vec![Job::default()],
@@ -230,9 +257,9 @@ impl Maker<'_, '_> {
         out
     }
 
-    fn matrix_jobs(&mut self, step: &StepDraft, matrix: &Matrix, out: &mut CommandStep) {
+    fn matrix_jobs(&mut self, span: Span, label: &str, matrix: &Matrix, out: &mut CommandStep) {
         let combinations = matrix.combinations();
-        self.count_jobs(combinations.len(), step.span);
+        self.count_jobs(combinations.len(), span);
         for combination in combinations {
             let names = matrix.dimensions.iter().map(|(name, _)| name.clone());
             let values: Vec<(String, String)> = names.zip(combination.values).collect();
@@ -241,16 +268,12 @@ impl Maker<'_, '_> {
             if let Some(soft_fail) = combination.soft_fail {
                 spec.get_or_insert_with(|| out.spec.clone()).soft_fail = soft_fail;
             }
-            let label = substitution.text(&step.label);
+            let label = substitution.text(label);
             self.bytes = self.bytes.saturating_add(spec.as_ref().map_or(0, size));
             let limit = self.context.limits.expanded_bytes;
             if self.bytes > limit {
                 self.report
-                    .error(
-                        Code::TooLarge,
-                        step.span,
-                        format!("more than {limit} bytes of text in the jobs of matrices"),
-                    )
+                    .error(Code::TooLarge, span, format!("more than {limit} bytes of text in the jobs of matrices"))
                     .help(Limits::raise("expanded_bytes"));
                 return;
             }
@@ -288,11 +311,11 @@ impl Maker<'_, '_> {
 }
 
 /// Top-level defaults of a command step.
-fn inherit(step: &mut CommandStep, command: &CommandDraft, defaults: &Defaults, context: &Context) {
+fn inherit(step: &mut CommandStep, own_agents: bool, own_priority: bool, defaults: &Defaults, context: &Context) {
     let spec = &mut step.spec;
-    let own = command.own_agents.then(|| std::mem::take(&mut spec.agents));
+    let own = own_agents.then(|| std::mem::take(&mut spec.agents));
     spec.agents = agents(own, &defaults.agents, context);
-    if !command.own_priority {
+    if !own_priority {
         step.priority = defaults.priority;
     }
     if spec.image.is_none() {

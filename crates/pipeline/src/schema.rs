@@ -593,7 +593,7 @@ struct Checkout {
 #[serde(untagged)]
 enum Notify {
     Name(String),
-    Map(NotifyMap),
+    Map(Box<NotifyMap>),
 }
 
 /// One service and its configuration.

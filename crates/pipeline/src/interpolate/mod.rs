@@ -3,7 +3,7 @@
 mod parse;
 mod tree;
 
-use parse::{Item, Operation, Piece};
+use parse::{Handler, Operation};
 use thiserror::Error;
 
 pub(crate) use tree::{interpolate_tree, place_within};
@@ -67,42 +67,64 @@ pub fn interpolate(text: &str, env: &[(String, String)]) -> Result<String, Inter
 ///
 /// When the text is malformed.
 pub fn identifiers(text: &str) -> Result<Vec<String>, InterpolateError> {
-    let mut out = Vec::new();
-    names(&parse::parse(text, DEPTH)?, text, &mut out);
-    Ok(out)
+    let mut names = Names { text, found: Vec::new() };
+    parse::parse(text, DEPTH, &mut names)?;
+    Ok(names.found)
 }
 
-/// The variables that are replaced in a text, defaults included, and the bytes of each expansion.
-pub(crate) fn identifier_places(text: &str) -> Result<Vec<(String, std::ops::Range<usize>)>, InterpolateError> {
-    let mut out = Vec::new();
-    places(&parse::parse(text, DEPTH)?, &mut out);
-    Ok(out)
+/// Collects names as the other implementation does, which looks into the default of `:-` alone.
+struct Names<'t> {
+    text: &'t str,
+    found: Vec<String>,
 }
 
-fn places(items: &[Item<'_>], out: &mut Vec<(String, std::ops::Range<usize>)>) {
-    for item in items {
-        let Piece::Variable { name, operation } = &item.piece else { continue };
-        out.push(((*name).to_owned(), item.start..item.end));
-        match operation {
-            Operation::IfEmpty(items) | Operation::IfUnset(items) | Operation::Required(items) => places(items, out),
-            Operation::Plain | Operation::Substring { .. } => {}
-        }
+impl Handler for Names<'_> {
+    fn text(&mut self, _: &str) {}
+
+    fn escaped(&mut self, at: usize) {
+        self.found.push(format!("${}", parse::after_escape(self.text, at, DEPTH)));
+    }
+
+    fn enter(&mut self, name: &str, operation: Operation, _: usize) -> bool {
+        self.found.push(name.to_owned());
+        operation == Operation::IfEmpty
+    }
+
+    fn leave(&mut self, _: &str, _: Operation, _: usize, _: usize) -> Result<(), InterpolateError> {
+        Ok(())
     }
 }
 
-fn names(items: &[Item<'_>], text: &str, out: &mut Vec<String>) {
-    for item in items {
-        match &item.piece {
-            Piece::Text(_) => {}
-            Piece::Escaped => out.push(format!("${}", parse::after_escape(text, item.end))),
-            Piece::Variable { name, operation } => {
-                out.push((*name).to_owned());
-                // The other implementation looks into the default of `:-` alone.
-                if let Operation::IfEmpty(items) = operation {
-                    names(items, text, out);
-                }
-            }
+/// The first variables that are replaced in a text, defaults included, and the bytes at which each expansion begins
+/// and its name ends.
+pub(crate) fn identifier_places(
+    text: &str,
+    most: usize,
+) -> Result<Vec<(String, std::ops::Range<usize>)>, InterpolateError> {
+    let mut places = Places { found: Vec::new(), most };
+    parse::parse(text, DEPTH, &mut places)?;
+    Ok(places.found)
+}
+
+struct Places {
+    found: Vec<(String, std::ops::Range<usize>)>,
+    most: usize,
+}
+
+impl Handler for Places {
+    fn text(&mut self, _: &str) {}
+
+    fn escaped(&mut self, _: usize) {}
+
+    fn enter(&mut self, _: &str, _: Operation, _: usize) -> bool {
+        true
+    }
+
+    fn leave(&mut self, name: &str, _: Operation, start: usize, end: usize) -> Result<(), InterpolateError> {
+        if self.found.len() < self.most {
+            self.found.push((name.to_owned(), start..end));
         }
+        Ok(())
     }
 }
 
@@ -115,66 +137,64 @@ pub(crate) struct Expanded {
 
 /// Interpolates, or says at which bytes of the text it went wrong.
 pub(crate) fn expand<L: Lookup + ?Sized>(text: &str, env: &L, depth: usize) -> Result<Expanded, InterpolateError> {
-    let mut out = Expanded { text: String::with_capacity(text.len()), unknown: false };
-    let items = parse::parse(text, depth)?;
-    write(&items, env, &mut out)?;
-    Ok(out)
+    let out = Expanded { text: String::with_capacity(text.len()), unknown: false };
+    let mut expander = Expander { env, out, messages: Vec::new() };
+    parse::parse(text, depth, &mut expander)?;
+    Ok(expander.out)
 }
 
-fn write<L: Lookup + ?Sized>(items: &[Item<'_>], env: &L, out: &mut Expanded) -> Result<(), InterpolateError> {
-    for item in items {
-        match &item.piece {
-            Piece::Text(text) => out.text.push_str(text),
-            Piece::Escaped => out.text.push('$'),
-            Piece::Variable { name, operation } => variable(item, name, operation, env, out)?,
-        }
+struct Expander<'e, L: ?Sized> {
+    env: &'e L,
+    out: Expanded,
+    /// Where the messages of required variables without a value begin in the result.
+    messages: Vec<usize>,
+}
+
+impl<L: Lookup + ?Sized> Handler for Expander<'_, L> {
+    fn text(&mut self, text: &str) {
+        self.out.text.push_str(text);
     }
-    Ok(())
-}
 
-fn variable<L: Lookup + ?Sized>(
-    item: &Item<'_>,
-    name: &str,
-    operation: &Operation<'_>,
-    env: &L,
-    out: &mut Expanded,
-) -> Result<(), InterpolateError> {
-    let known = env.lookup(name);
-    let value = match known {
-        Known::Set(value) => value,
-        Known::Unset | Known::Unknown => "",
-    };
-    let unknown = known == Known::Unknown;
-    match operation {
-        Operation::Plain => {
-            out.unknown |= unknown;
-            out.text.push_str(value);
-        }
-        // A default makes the text complete without the variable, so it can be checked.
-        Operation::IfEmpty(default) if value.is_empty() => write(default, env, out)?,
-        Operation::IfUnset(default) if !matches!(known, Known::Set(_)) => write(default, env, out)?,
-        Operation::IfEmpty(_) | Operation::IfUnset(_) => out.text.push_str(value),
-        Operation::Substring { offset, length } => {
-            out.unknown |= unknown;
-            out.text.push_str(substring(value, *offset, *length));
-        }
-        Operation::Required(message) => {
-            if known == Known::Unset {
-                let mut said = Expanded { text: String::new(), unknown: false };
-                write(message, env, &mut said)?;
-                let said = if said.text.is_empty() { "not set" } else { said.text.as_str() };
-                return Err(InterpolateError {
-                    message: format!("${name}: {said}"),
-                    start: item.start,
-                    end: item.end,
-                    required: true,
-                });
+    fn escaped(&mut self, _: usize) {
+        self.out.text.push('$');
+    }
+
+    fn enter(&mut self, name: &str, operation: Operation, _: usize) -> bool {
+        let known = self.env.lookup(name);
+        let value = match known {
+            Known::Set(value) => value,
+            Known::Unset | Known::Unknown => "",
+        };
+        let unknown = known == Known::Unknown;
+        match operation {
+            // A default makes the text complete without the variable, so it can be checked.
+            Operation::IfEmpty if value.is_empty() => return true,
+            Operation::IfUnset if !matches!(known, Known::Set(_)) => return true,
+            Operation::IfEmpty | Operation::IfUnset => self.out.text.push_str(value),
+            Operation::Required if known == Known::Unset => {
+                self.messages.push(self.out.text.len());
+                return true;
             }
-            out.unknown |= unknown;
-            out.text.push_str(value);
+            Operation::Plain | Operation::Required => {
+                self.out.unknown |= unknown;
+                self.out.text.push_str(value);
+            }
+            Operation::Substring { offset, length } => {
+                self.out.unknown |= unknown;
+                self.out.text.push_str(substring(value, offset, length));
+            }
         }
+        false
     }
-    Ok(())
+
+    fn leave(&mut self, name: &str, operation: Operation, start: usize, end: usize) -> Result<(), InterpolateError> {
+        if operation != Operation::Required || self.env.lookup(name) != Known::Unset {
+            return Ok(());
+        }
+        let begin = self.messages.pop().unwrap_or(0);
+        let said = self.out.text.get(begin..).filter(|said| !said.is_empty()).unwrap_or("not set");
+        Err(InterpolateError { message: format!("${name}: {said}"), start, end, required: true })
+    }
 }
 
 /// A part of a value. Offsets count bytes, from the end where negative; everything is cut to fit, and a cut inside a

@@ -1,49 +1,43 @@
-//! The grammar of interpolation.
+//! The grammar of interpolation. Nothing is built: what is read is handed on at once, so that a text of a megabyte
+//! costs no more memory than its result.
 
 use super::InterpolateError;
 
-/// A piece of a text and the bytes it came from.
-#[derive(Debug)]
-pub(super) struct Item<'t> {
-    pub(super) start: usize,
-    pub(super) end: usize,
-    pub(super) piece: Piece<'t>,
-}
-
-#[derive(Debug)]
-pub(super) enum Piece<'t> {
-    Text(&'t str),
-    /// `$$` or `\$`: a dollar that is no expansion. What follows is read as text.
-    Escaped,
-    Variable {
-        name: &'t str,
-        operation: Operation<'t>,
-    },
-}
-
-#[derive(Debug)]
-pub(super) enum Operation<'t> {
+/// What stands behind a name.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Operation {
     /// `$NAME`, `${NAME}`.
     Plain,
     /// `${NAME:-…}`.
-    IfEmpty(Vec<Item<'t>>),
+    IfEmpty,
     /// `${NAME-…}`.
-    IfUnset(Vec<Item<'t>>),
+    IfUnset,
     /// `${NAME:offset}`, `${NAME:offset:length}`.
     Substring { offset: i64, length: Option<i64> },
     /// `${NAME?…}`.
-    Required(Vec<Item<'t>>),
+    Required,
 }
 
-pub(super) fn parse(text: &str, depth: usize) -> Result<Vec<Item<'_>>, InterpolateError> {
-    let mut parser = Parser { text, at: 0, depth };
-    parser.items(false)
+/// Takes what is read, in order.
+pub(super) trait Handler {
+    /// Text that stands for itself.
+    fn text(&mut self, text: &str);
+    /// A dollar that is no expansion; what follows from byte `at` on is read as text.
+    fn escaped(&mut self, at: usize);
+    /// An expansion begins. Whether its inside, where it has one, is handed on.
+    fn enter(&mut self, name: &str, operation: Operation, start: usize) -> bool;
+    /// The expansion ends.
+    fn leave(&mut self, name: &str, operation: Operation, start: usize, end: usize) -> Result<(), InterpolateError>;
+}
+
+pub(super) fn parse(text: &str, depth: usize, handler: &mut dyn Handler) -> Result<(), InterpolateError> {
+    Parser { text, at: 0, depth, skip: 0, handler }.items(false)
 }
 
 /// What an escaped dollar would have referred to: the name, or the braces with everything in them, or nothing.
 /// `at` is the byte after the dollar.
-pub(super) fn after_escape(text: &str, at: usize) -> &str {
-    let mut parser = Parser { text, at, depth: super::DEPTH };
+pub(super) fn after_escape(text: &str, at: usize, depth: usize) -> &str {
+    let mut parser = Parser { text, at, depth, skip: 1, handler: &mut Nobody };
     match parser.peek() {
         Some('{') if parser.braces(at).is_ok() => {}
         Some(c) if c.is_alphabetic() => {
@@ -54,13 +48,29 @@ pub(super) fn after_escape(text: &str, at: usize) -> &str {
     text.get(at..parser.at).unwrap_or("")
 }
 
-struct Parser<'t> {
+struct Nobody;
+
+impl Handler for Nobody {
+    fn text(&mut self, _: &str) {}
+    fn escaped(&mut self, _: usize) {}
+    fn enter(&mut self, _: &str, _: Operation, _: usize) -> bool {
+        false
+    }
+    fn leave(&mut self, _: &str, _: Operation, _: usize, _: usize) -> Result<(), InterpolateError> {
+        Ok(())
+    }
+}
+
+struct Parser<'t, 'h> {
     text: &'t str,
     at: usize,
     depth: usize,
+    /// Insides that are not handed on.
+    skip: usize,
+    handler: &'h mut dyn Handler,
 }
 
-impl<'t> Parser<'t> {
+impl<'t> Parser<'t, '_> {
     fn rest(&self) -> &'t str {
         self.text.get(self.at..).unwrap_or("")
     }
@@ -88,14 +98,13 @@ impl<'t> Parser<'t> {
     }
 
     /// Text and expansions up to the end, or up to a `}` where `braced`.
-    fn items(&mut self, braced: bool) -> Result<Vec<Item<'t>>, InterpolateError> {
-        let mut out: Vec<Item<'t>> = Vec::new();
+    fn items(&mut self, braced: bool) -> Result<(), InterpolateError> {
         loop {
             let rest = self.rest();
             let start = self.at;
-            let piece = match rest.as_bytes().first() {
-                None => break,
-                Some(b'}') if braced => break,
+            match rest.as_bytes().first() {
+                None => return Ok(()),
+                Some(b'}') if braced => return Ok(()),
                 Some(b'\\') if rest.starts_with(r"\\") => self.text(2),
                 Some(b'\\') if rest.starts_with(r"\$") => self.escaped(),
                 Some(b'$') if rest.starts_with("$$") => self.escaped(),
@@ -104,32 +113,43 @@ impl<'t> Parser<'t> {
                 Some(_) => {
                     self.next();
                     self.until(|c| c == '$' || c == '\\' || (braced && c == '}'));
-                    Piece::Text(self.text.get(start..self.at).unwrap_or(""))
+                    let length = self.at - start;
+                    self.at = start;
+                    self.text(length);
                 }
-            };
-            out.push(Item { start, end: self.at, piece });
+            }
         }
-        Ok(out)
     }
 
-    fn text(&mut self, bytes: usize) -> Piece<'t> {
+    fn text(&mut self, bytes: usize) {
         let start = self.at;
         self.at += bytes;
-        Piece::Text(self.text.get(start..self.at).unwrap_or(""))
+        if self.skip == 0 {
+            self.handler.text(self.text.get(start..self.at).unwrap_or(""));
+        }
     }
 
-    fn escaped(&mut self) -> Piece<'t> {
+    fn escaped(&mut self) {
         self.at += 2;
-        Piece::Escaped
+        if self.skip == 0 {
+            self.handler.escaped(self.at);
+        }
     }
 
-    fn expansion(&mut self) -> Result<Piece<'t>, InterpolateError> {
+    fn expansion(&mut self) -> Result<(), InterpolateError> {
         let start = self.at;
         self.at += 1;
         match self.peek() {
             Some('{') => self.braces(start),
-            Some(c) if c.is_alphabetic() => Ok(Piece::Variable { name: self.name(), operation: Operation::Plain }),
-            _ => Ok(Piece::Text("$")),
+            Some(c) if c.is_alphabetic() => {
+                let name = self.name();
+                self.simple(name, Operation::Plain, start)
+            }
+            _ => {
+                self.at = start;
+                self.text(1);
+                Ok(())
+            }
         }
     }
 
@@ -137,8 +157,17 @@ impl<'t> Parser<'t> {
         self.until(|c| !(c.is_alphabetic() || c.is_numeric() || c == '_'))
     }
 
+    /// An expansion without an inside.
+    fn simple(&mut self, name: &str, operation: Operation, start: usize) -> Result<(), InterpolateError> {
+        if self.skip > 0 {
+            return Ok(());
+        }
+        self.handler.enter(name, operation, start);
+        self.handler.leave(name, operation, start, self.at)
+    }
+
     /// From a `{` to its `}`; `start` is where the expansion began.
-    fn braces(&mut self, start: usize) -> Result<Piece<'t>, InterpolateError> {
+    fn braces(&mut self, start: usize) -> Result<(), InterpolateError> {
         if self.depth == 0 {
             return self.error(start, "expansions are nested too deep");
         }
@@ -153,28 +182,37 @@ impl<'t> Parser<'t> {
         let operation = match self.next() {
             Some('}') => {
                 self.depth += 1;
-                return Ok(Piece::Variable { name, operation: Operation::Plain });
+                return self.simple(name, Operation::Plain, start);
             }
             Some(':') if self.peek() == Some('-') => {
                 self.at += 1;
-                Operation::IfEmpty(self.items(true)?)
+                Operation::IfEmpty
             }
             Some(':') => self.substring(start)?,
-            Some('-') => Operation::IfUnset(self.items(true)?),
-            Some('?') => Operation::Required(self.items(true)?),
+            Some('-') => Operation::IfUnset,
+            Some('?') => Operation::Required,
             Some(c) => {
                 return self.error(start, format!("after `${{{name}` comes `}}`, `:-`, `-`, `:` or `?`, not `{c}`"));
             }
             None => return self.error(start, format!("`${{{name}` is never closed")),
         };
+        let wanted = self.skip == 0 && self.handler.enter(name, operation, start);
+        if !matches!(operation, Operation::Substring { .. }) {
+            self.skip += usize::from(!wanted);
+            self.items(true)?;
+            self.skip -= usize::from(!wanted);
+        }
         if self.next() != Some('}') {
             return self.error(start, format!("`${{{name}` is never closed"));
         }
         self.depth += 1;
-        Ok(Piece::Variable { name, operation })
+        if self.skip == 0 {
+            self.handler.leave(name, operation, start, self.at)?;
+        }
+        Ok(())
     }
 
-    fn substring(&mut self, start: usize) -> Result<Operation<'t>, InterpolateError> {
+    fn substring(&mut self, start: usize) -> Result<Operation, InterpolateError> {
         let offset = self.until(|c| c == ':' || c == '}').trim();
         let Ok(offset) = offset.parse() else {
             return self.error(start, format!("the offset `{offset}` is not a number"));

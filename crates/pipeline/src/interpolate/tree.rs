@@ -187,10 +187,16 @@ impl Walk<'_, '_, '_> {
     }
 }
 
+/// In a longer scalar a part is not looked for: the scalar as a whole is pointed at.
+const SEARCHED: usize = 64 << 10;
+
 /// Where a part of a scalar's value stands in the text. Quoting, escapes and the indentation of blocks make the two
 /// differ, so the part is searched for: as often as it occurs before, so often is it skipped.
 pub(crate) fn place_within(report: &Report<'_>, span: Span, value: &str, start: usize, end: usize) -> Span {
     let source = report.text.get(span);
+    if source.len() > SEARCHED {
+        return span;
+    }
     let Some(part) = value.get(start..end).filter(|part| !part.is_empty()) else { return span };
     // A part of several lines is looked for by its first.
     let part = part.split('\n').next().unwrap_or(part);

@@ -11,6 +11,9 @@ use crate::matrix::{Adjustment, Matrix, tokens};
 use crate::source::Span;
 use crate::yaml::{Entry, Map, Node, Value};
 
+/// Tokens of one text that are reported; further ones are wrong in the same way.
+const MOST_TOKENS: usize = 10;
+
 /// Attributes in which tokens are replaced. In `env` only the values, not the names.
 const REPLACED: [&str; 15] = [
     "command",
@@ -335,7 +338,19 @@ impl Reader<'_, '_> {
         if !text.contains("{{") {
             return;
         }
+        let known = |name: &str| matrix.is_some_and(|matrix| matrix.dimensions.iter().any(|(own, _)| own == name));
+        let mut reported = 0;
         for token in tokens(text) {
+            if replaced && known(token.dimension) {
+                if !used.iter().any(|name| **name == *token.dimension) {
+                    used.push(Rc::from(token.dimension));
+                }
+                continue;
+            }
+            reported += 1;
+            if reported > MOST_TOKENS {
+                continue;
+            }
             let place = place_within(self.report, span, text, token.start, token.end);
             let shown = &text[token.start..token.end];
             let Some(matrix) = matrix else {
@@ -359,10 +374,6 @@ impl Reader<'_, '_> {
                              `secrets`, `cache` and `checkout`",
                         );
                 }
-                continue;
-            }
-            if matrix.dimensions.iter().any(|(name, _)| name == token.dimension) {
-                used.push(Rc::from(token.dimension));
                 continue;
             }
             let names: Vec<&str> = matrix.dimensions.iter().map(|(name, _)| name.as_str()).collect();

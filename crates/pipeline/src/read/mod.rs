@@ -129,6 +129,7 @@ impl Reader<'_, '_> {
     pub(crate) fn pipeline(&mut self, root: &Node) {
         match &root.value {
             Value::Map(map) => self.top(map, root.span),
+            Value::Seq(items) if items.is_empty() => self.no_steps(root.span),
             Value::Seq(items) => self.steps(items, None),
             _ => {
                 let is = root.describe();
@@ -177,7 +178,10 @@ impl Reader<'_, '_> {
         }
         self.unsupported(Kind::Top, map);
         match fields.take_one("steps") {
-            Some(Field { node: Node { value: Value::Seq(items), .. }, .. }) => self.steps(items, None),
+            Some(Field { node: Node { value: Value::Seq(items), .. }, .. }) if !items.is_empty() => {
+                self.steps(items, None);
+            }
+            Some(field) if matches!(&field.node.value, Value::Seq(_)) => self.no_steps(field.key_span),
             Some(field) if field.node.is_null() => self.no_steps(field.key_span),
             Some(field) => {
                 self.wrong_type::<()>(field, "a list of steps");

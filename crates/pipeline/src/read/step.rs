@@ -31,9 +31,6 @@ const TELLING: [(&str, Kind); 11] = [
 
 impl Reader<'_, '_> {
     pub(super) fn steps(&mut self, items: &[Node], group: Option<u32>) {
-        if items.is_empty() && group.is_none() {
-            self.report.warn(Code::NoSteps, Span::default(), "the pipeline has no steps").help_if(None);
-        }
         for item in items {
             match &item.value {
                 Value::Str(word) => self.word_step(word, item, group),

@@ -41,6 +41,9 @@ const OF_THE_SHELL: [&str; 17] = [
     "LINENO", "IFS", "OPTARG", "OPTIND", "REPLY",
 ];
 
+/// Variables of one command that are looked at.
+const MOST: usize = 100;
+
 /// Looks at the commands of one step. `own` are the variables of the step's `env`, `known` those that the file or the
 /// build sets before the step is read.
 pub(super) fn commands(scripts: &[&Node], own: &[String], known: &[String], report: &mut Report<'_>) {
@@ -53,7 +56,7 @@ pub(super) fn commands(scripts: &[&Node], own: &[String], known: &[String], repo
     for script in scripts {
         let Some(text) = script.as_str() else { continue };
         // A text that cannot be interpolated is reported as that.
-        let Ok(places) = identifier_places(text) else { continue };
+        let Ok(places) = identifier_places(text, MOST) else { continue };
         for (name, range) in places {
             if known.contains(&name) {
                 continue;

@@ -220,7 +220,7 @@ impl Reader<'_, '_, '_> {
         };
         match &mut frame.content {
             Content::Seq(items) => items.push(node),
-            Content::Map { key: slot @ None, index, .. } => {
+            Content::Map { key: slot @ None, index, entries, .. } => {
                 let span = node.span;
                 if is_merge {
                     *slot = Some(Key::Merge(span));
@@ -233,7 +233,7 @@ impl Reader<'_, '_, '_> {
                     *slot = Some(Key::Bad);
                     return;
                 };
-                if !index.insert(Rc::clone(&key)) {
+                if !is_new(entries, index, &key) {
                     self.report
                         .error(Code::DuplicateKey, span, format!("the key `{key}` is given twice in this map"))
                         .help("keep one of them; in other tools the last one silently wins");
@@ -330,6 +330,20 @@ impl Reader<'_, '_, '_> {
         };
         self.report.error(Code::Syntax, span, format!("this is not YAML: {message}")).help_if(help);
     }
+}
+
+/// Maps of up to this many keys are searched, larger ones have an index.
+const SMALL_MAP: usize = 16;
+
+/// Whether a map does not have this key yet.
+fn is_new(entries: &Map, index: &mut HashSet<Rc<str>>, key: &Rc<str>) -> bool {
+    if entries.len() < SMALL_MAP {
+        return !entries.iter().any(|entry| entry.key == *key);
+    }
+    if index.is_empty() {
+        index.extend(entries.iter().map(|entry| Rc::clone(&entry.key)));
+    }
+    index.insert(Rc::clone(key))
 }
 
 /// Stands for what an alias should have brought: reported, and judged no further.

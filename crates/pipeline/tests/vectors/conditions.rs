@@ -51,7 +51,7 @@ fn the_grammar_of_conditions() {
     let limits = Limits::default();
     let print = |input: &str| Condition::parse(input, &limits).map(|condition| condition.to_string());
     tally("conditional_parser.json", |row| {
-        let case = row.get("row").unwrap_or(&row["case"]);
+        let case = row.get("row").unwrap_or_else(|| &row["case"]);
         let test = text(&row["test"]);
         match case {
             Json::String(input) => {

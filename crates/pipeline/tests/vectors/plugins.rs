@@ -29,8 +29,8 @@ fn plugins() {
                 same(got.name().as_str(), text(&case["wantName"]))
             }
             "TestIdentifier" => {
-                let (location, version) =
-                    text(&case["location"]).split_once('#').unwrap_or((text(&case["location"]), ""));
+                let location = text(&case["location"]);
+                let (location, version) = location.split_once('#').unwrap_or((location, ""));
                 let got =
                     Definition { location: location.to_owned(), version: version.to_owned(), ..Definition::default() };
                 same(got.identifier().as_str(), text(&case["wantID"]))
