@@ -6,10 +6,12 @@ mod checkout;
 mod control;
 mod gate;
 mod job;
+mod job_cli;
 mod output;
 mod process;
 mod watchdog;
 mod worker;
 
+pub use job_cli::{is_job_cli, job_cli_main};
 pub use watchdog::watchdog_main;
 pub use worker::agent_main;

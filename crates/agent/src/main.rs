@@ -1,4 +1,4 @@
-//! The small binary for machines: `tidegate-agent instance --file FILE`.
+//! The small binary for machines: `tidegate-agent instance --file FILE`. Inside a job it is the command line of the job.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -27,6 +27,9 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    if tidegate_agent::is_job_cli(std::env::args_os()) {
+        return tidegate_agent::job_cli_main(std::env::args_os());
+    }
     let arguments = Arguments::parse();
     tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::try_from_env("TIDEGATE_LOG").unwrap_or_else(|_| EnvFilter::new("info")))

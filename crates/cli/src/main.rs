@@ -29,6 +29,10 @@ use clap::Parser as _;
 use args::Arguments;
 
 fn main() -> ExitCode {
+    // In a job this program is also what the job calls its agent by.
+    if tidegate_agent::is_job_cli(std::env::args_os()) {
+        return tidegate_agent::job_cli_main(std::env::args_os());
+    }
     let arguments = Arguments::parse();
     match commands::run(arguments) {
         Ok(code) => code,

@@ -13,6 +13,8 @@ pub(crate) struct JobDir {
     pub(crate) root: PathBuf,
     pub(crate) checkout: PathBuf,
     pub(crate) tmp: PathBuf,
+    /// In front of the job's `PATH`: the commands that the agent offers.
+    pub(crate) bin: PathBuf,
 }
 
 impl JobDir {
@@ -21,11 +23,12 @@ impl JobDir {
         std::fs::create_dir_all(work_dir)?;
         let root = work_dir.join(attempt.to_string().replace('/', "-"));
         remove(&root)?;
-        let dirs = Self { checkout: root.join("checkout"), tmp: root.join("tmp"), root };
+        let dirs = Self { checkout: root.join("checkout"), tmp: root.join("tmp"), bin: root.join("bin"), root };
         let mut private = DirBuilder::new();
         private.mode(0o700);
         private.create(&dirs.root)?;
         private.create(&dirs.tmp)?;
+        private.create(&dirs.bin)?;
         std::fs::create_dir(&dirs.checkout)?;
         Ok(dirs)
     }

@@ -1,5 +1,6 @@
 //! One attempt, from its assignment to its result.
 
+pub(crate) mod api;
 mod dirs;
 pub(crate) mod env;
 mod hooks;

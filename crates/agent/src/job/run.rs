@@ -13,6 +13,7 @@ use tidegate_core::plan::Env;
 use tidegate_core::wire::gate::{Assignment, Outcome, ReportResult, ResultAnswer};
 use tidegate_core::wire::instance::InstanceFile;
 
+use super::api::JobApi;
 use super::dirs::{self, JobDir};
 use super::outcome::{cause_of, plain};
 use super::steps::Job;
@@ -49,12 +50,23 @@ pub(crate) async fn run(host: &Host, mut assignment: Assignment) {
     let prepared = JobDir::create(&host.instance.work_dir, &attempt);
     let (outcome, log, dir) = match (opened, prepared) {
         (Ok(log), Ok(dir)) => {
-            let job = Job::new(host, &assignment, &watch, &log, &dir);
-            let outcome = tokio::select! {
-                outcome = job.run() => outcome,
-                ending = watch.hopeless() => plain(cause_of(ending), Some("the attempt was given up".to_owned())),
+            let outcome = match JobApi::open(host, &attempt, &dir) {
+                Ok(api) => {
+                    let job = Job::new(host, &assignment, &watch, &log, &dir, &api);
+                    let mut outcome = tokio::select! {
+                        outcome = job.run() => outcome,
+                        ending = watch.hopeless() => plain(cause_of(ending), Some("the attempt was given up".to_owned())),
+                    };
+                    stop::kill_all().await;
+                    outcome.uploads = api.close();
+                    outcome
+                }
+                Err(error) => {
+                    let detail = format!("cannot make the socket of the job in `{}`: {error}", dir.root.display());
+                    log.say(&detail).await;
+                    cannot_start(&error, detail)
+                }
             };
-            stop::kill_all().await;
             (outcome, Some(log), Some(dir))
         }
         (Ok(log), Err(error)) => {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tidegate_core::attempt::Cause;
 use tidegate_core::wire::gate::{Assignment, CancelReason, Outcome, Start, StartAnswer};
 
+use super::api::JobApi;
 use super::dirs::JobDir;
 use super::env::{JobEnv, Places, compose};
 use super::hooks::{self, Moment};
@@ -85,6 +86,7 @@ impl<'a> Job<'a> {
         watch: &'a Watch,
         log: &'a Log,
         dir: &'a JobDir,
+        api: &'a JobApi,
     ) -> Self {
         let places = Places { build: &dir.root, checkout: &dir.checkout, tmp: &dir.tmp };
         let mut env =
@@ -95,6 +97,7 @@ impl<'a> Job<'a> {
             // A variable is limited as an argument is; the command itself is then given as a file.
             env.unset("BUILDKITE_COMMAND");
         }
+        api.offer(&mut env);
         Self {
             host,
             assignment,

@@ -188,14 +188,18 @@ fn url_encoded(secret: &str, upper: bool, space: &str) -> String {
     text
 }
 
+/// Names of variables that hold secrets (`spec/pipeline.md` 1.19).
+const SECRET_NAMES: &str = "*_PASSWORD,*_SECRET,*_TOKEN,*_PRIVATE_KEY,*_SSH_KEY,*_ACCESS_KEY,*_SECRET_KEY,\
+                            *_CONNECTION_STRING,*_API_KEY";
+
+/// Whether a variable's name says that its value is secret, by these patterns or the usual ones.
+pub(crate) fn is_secret_name(name: &str, patterns: Option<&str>) -> bool {
+    patterns.unwrap_or(SECRET_NAMES).split(',').any(|pattern| matches(pattern.trim(), name))
+}
+
 /// The values of variables whose names say that they are secret.
 pub(crate) fn secret_values<'a>(env: impl Iterator<Item = (&'a str, &'a str)>, patterns: Option<&str>) -> Vec<String> {
-    const NAMES: &str = "*_PASSWORD,*_SECRET,*_TOKEN,*_PRIVATE_KEY,*_SSH_KEY,*_ACCESS_KEY,*_SECRET_KEY,\
-                         *_CONNECTION_STRING,*_API_KEY";
-    let patterns: Vec<&str> = patterns.unwrap_or(NAMES).split(',').map(str::trim).collect();
-    env.filter(|(name, _)| patterns.iter().any(|pattern| matches(pattern, name)))
-        .map(|(_, value)| value.to_owned())
-        .collect()
+    env.filter(|(name, _)| is_secret_name(name, patterns)).map(|(_, value)| value.to_owned()).collect()
 }
 
 /// Whether a name fits a pattern in which `*` stands for anything.

@@ -49,6 +49,12 @@ pub struct Memory {
     /// Every `PUT` body is only counted, not kept.
     pub count_only: bool,
     pub counted: u64,
+    /// Pipeline uploads, each once.
+    pub uploads: Vec<Upload>,
+    /// The answers of the next so many uploads are lost.
+    pub lost_uploads: u32,
+    /// What an upload is answered with.
+    pub upload_answer: Option<UploadAnswer>,
 }
 
 type Shared = Arc<(Mutex<Memory>, Condvar)>;
@@ -210,6 +216,7 @@ async fn verb(State(shared): State<Shared>, Path(verb): Path<String>, headers: H
             ok(&PresignAnswer { urls })
         }
         "artifacts" => artifacts(memory, read(&body)),
+        "upload" => upload(memory, read(&body)),
         "result" => {
             let result: ReportResult = read(&body);
             memory.held = None;
@@ -246,6 +253,19 @@ fn artifacts(memory: &mut Memory, ask: Artifacts) -> Answer {
     }
     memory.artifacts.sort_by_key(|f| f.number);
     ok(&ArtifactsAnswer { urls })
+}
+
+fn upload(memory: &mut Memory, upload: Upload) -> Answer {
+    let answer = memory.upload_answer.clone().unwrap_or(UploadAnswer { diagnostics: Vec::new(), accepted: true });
+    match memory.uploads.iter().find(|known| known.uuid == upload.uuid) {
+        Some(known) => assert_eq!(*known, upload, "one id, two uploads"),
+        None => memory.uploads.push(upload),
+    }
+    if memory.lost_uploads > 0 {
+        memory.lost_uploads -= 1;
+        return refuse(StatusCode::SERVICE_UNAVAILABLE, "the answer is lost");
+    }
+    ok(&answer)
 }
 
 async fn next(shared: &Shared, ask: &Next) -> Answer {

@@ -1,0 +1,99 @@
+//! What a job may ask of its agent: a socket in the job's private directory, and a token that only the job has.
+//!
+//! It speaks HTTP, at the address and under the names of the reference (`BUILDKITE_AGENT_JOB_API_SOCKET`,
+//! `BUILDKITE_AGENT_JOB_API_TOKEN`), so that hooks in any language can use it. The token of the instance never leaves
+//! the agent: what a job may do is what is served here, for its own attempt.
+
+mod routes;
+pub(crate) mod socket;
+
+use std::collections::BTreeSet;
+use std::io;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tidegate_core::ids::AttemptId;
+use tokio::task::AbortHandle;
+
+use super::dirs::JobDir;
+use super::env::JobEnv;
+use super::run::Host;
+
+/// Where the socket is.
+pub(crate) const SOCKET_VARIABLE: &str = "BUILDKITE_AGENT_JOB_API_SOCKET";
+/// What a caller presents.
+pub(crate) const TOKEN_VARIABLE: &str = "BUILDKITE_AGENT_JOB_API_TOKEN";
+/// The names under which a job calls its agent.
+pub(crate) const NAMES: [&str; 2] = ["tidegate-agent", "buildkite-agent"];
+
+/// The open socket of a job. Dropping it closes it.
+#[derive(Debug)]
+pub(crate) struct JobApi {
+    shared: Arc<Shared>,
+    server: AbortHandle,
+    socket: PathBuf,
+    bin: PathBuf,
+}
+
+/// What those who answer share.
+#[derive(Debug)]
+struct Shared {
+    host: Host,
+    attempt: AttemptId,
+    token: String,
+    /// Ids of the pipeline uploads that were accepted.
+    uploads: Mutex<BTreeSet<String>>,
+}
+
+impl JobApi {
+    /// Listens, and makes the commands that call it.
+    pub(crate) fn open(host: &Host, attempt: &AttemptId, dir: &JobDir) -> io::Result<Self> {
+        let program = std::env::current_exe()?;
+        for name in NAMES {
+            symlink(&program, dir.bin.join(name))?;
+        }
+        let socket = dir.root.join("agent.sock");
+        let listener = socket::listen(&socket)?;
+        std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(0o600))?;
+        listener.set_nonblocking(true)?;
+        let listener = tokio::net::UnixListener::from_std(listener)?;
+        let shared = Arc::new(Shared {
+            host: host.clone(),
+            attempt: attempt.clone(),
+            token: hex::encode(rand::random::<[u8; 24]>()),
+            uploads: Mutex::default(),
+        });
+        let router = routes::router(Arc::clone(&shared));
+        let server = tokio::spawn(async move {
+            // It has no end of its own.
+            let _ = axum::serve(listener, router).await;
+        });
+        Ok(Self { shared, server: server.abort_handle(), socket, bin: dir.bin.clone() })
+    }
+
+    /// Tells the job how to reach us.
+    pub(crate) fn offer(&self, env: &mut JobEnv) {
+        let bin = self.bin.to_string_lossy();
+        let path = match env.get("PATH") {
+            Some(path) if !path.is_empty() => format!("{bin}:{path}"),
+            _ => bin.clone().into_owned(),
+        };
+        env.set("PATH", path);
+        env.set("BUILDKITE_BIN_PATH", bin);
+        env.set(SOCKET_VARIABLE, self.socket.to_string_lossy());
+        env.set(TOKEN_VARIABLE, self.shared.token.as_str());
+    }
+
+    /// Answers nobody any more. How many pipeline uploads were accepted.
+    pub(crate) fn close(self) -> u32 {
+        let uploads = self.shared.uploads.lock().unwrap_or_else(PoisonError::into_inner).len();
+        u32::try_from(uploads).unwrap_or(u32::MAX)
+    }
+}
+
+impl Drop for JobApi {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}

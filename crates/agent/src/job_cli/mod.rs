@@ -1,0 +1,69 @@
+//! The command line inside a job (`spec/pipeline.md` 1.19): this program under the names `tidegate-agent` and
+//! `buildkite-agent`, which talks to the job's agent over its socket ([`crate::job::api`]).
+
+mod args;
+mod client;
+mod pipeline;
+pub(crate) mod wire;
+mod yaml;
+
+use std::ffi::{OsStr, OsString};
+use std::io::Write as _;
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::job::api::NAMES;
+use args::{Arguments, Command};
+
+/// Whether a process with these arguments, its own name first, is to be the command line of a job.
+pub fn is_job_cli(args: impl IntoIterator<Item = OsString>) -> bool {
+    let mut args = args.into_iter();
+    let name = args.next().unwrap_or_default();
+    let called = Path::new(&name).file_name().is_some_and(|name| NAMES.iter().any(|known| name == OsStr::new(known)));
+    // The fleet calls the same program by the same name for something else.
+    called && args.next().is_none_or(|first| first != "instance")
+}
+
+/// Runs the command line of a job. The status is 0 only when what was asked for is done.
+pub fn job_cli_main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments = match Arguments::try_parse_from(args) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Nobody is left to be told when that fails.
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+        }
+    };
+    match run(arguments.command) {
+        Ok(code) => code,
+        Err(error) => {
+            say(&format!("error: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Pipeline(args::Pipeline::Upload(upload)) => pipeline::upload(&upload),
+        Command::Other(words) => {
+            let name = words.first().map(|word| word.to_string_lossy()).unwrap_or_default();
+            anyhow::bail!("there is no command `{name}`; `--help` lists what there is")
+        }
+    }
+}
+
+/// A line for people.
+fn say(text: &str) {
+    // A reader that has gone away does not change what was done.
+    let _ = writeln!(std::io::stderr().lock(), "{}", text.trim_end());
+}
+
+/// A result, for whoever called.
+fn print(bytes: impl AsRef<[u8]>) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(bytes.as_ref())?;
+    Ok(out.flush()?)
+}
