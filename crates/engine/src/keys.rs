@@ -133,3 +133,19 @@ pub(crate) fn artifacts(build: &BuildId) -> String {
 pub(crate) fn artifact(attempt: &AttemptId, number: u32) -> Key {
     Key::new(artifacts(&attempt.build), format!("{:05}/{:04}/{number:05}", attempt.job.0, attempt.number))
 }
+
+pub(crate) fn meta_data_of(build: &BuildId) -> String {
+    format!("meta/{build}")
+}
+
+pub(crate) fn meta_data(build: &BuildId, name: &str) -> Key {
+    Key::new(meta_data_of(build), name)
+}
+
+pub(crate) fn annotations(build: &BuildId) -> String {
+    format!("annotation/{build}")
+}
+
+pub(crate) fn annotation(build: &BuildId, context: &str) -> Key {
+    Key::new(annotations(build), context)
+}

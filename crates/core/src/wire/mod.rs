@@ -3,3 +3,4 @@
 pub mod envelope;
 pub mod gate;
 pub mod instance;
+pub mod job;

@@ -7,6 +7,7 @@ use tidegate_core::diagnostic::Diagnostic;
 use tidegate_core::ids::{BuildId, JobIndex, job_uuid};
 use tidegate_core::plan::StepKind;
 use tidegate_core::time::Timestamp;
+use tidegate_core::wire::job::AnnotationStyle;
 
 use super::ApiError;
 use super::find::{BuildName, JobName, NotFound, find_job};
@@ -74,6 +75,28 @@ pub struct BuildAnswer {
     /// Who cancelled it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub canceled_by: Option<String>,
+    /// What its jobs have to say to people, the most important first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub annotations: Vec<AnnotationAnswer>,
+}
+
+/// A text that jobs attached to their build.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct AnnotationAnswer {
+    /// Its name.
+    pub context: String,
+    /// What it looks like.
+    pub style: AnnotationStyle,
+    /// 1 to 10.
+    pub priority: u8,
+    /// Markdown, as the job wrote it.
+    pub body: String,
+    /// Id of the job that wrote it last.
+    pub job_id: String,
+    /// When it was made.
+    pub created_at: String,
+    /// When it was changed last.
+    pub updated_at: String,
 }
 
 /// A job.
@@ -265,6 +288,16 @@ impl Engine {
         attempts.sort_by(|a, b| a.id.cmp(&b.id));
         let jobs = graph.jobs_in_order().map(|job| self.show_job(&build, &graph, job, &attempts)).collect();
         let status = self.load::<ReportRecord>(&keys::report(&id)).await?.map(|r| r.body);
+        let annotations = self.annotations(&id).await?.into_iter().map(|(context, record, body)| AnnotationAnswer {
+            context,
+            style: record.style,
+            priority: record.priority,
+            body,
+            job_id: job_uuid(&id, record.by.job).to_string(),
+            created_at: text(record.created_at),
+            updated_at: text(record.updated_at),
+        });
+        let annotations = annotations.collect();
         let line = BuildLine::from(ListEntry::of(&build, &graph, build.shown));
         Ok(BuildAnswer {
             build: line,
@@ -273,6 +306,7 @@ impl Engine {
             diagnostics: build.diagnostics.clone(),
             status,
             canceled_by: build.cancel.map(|c| c.by),
+            annotations,
         })
     }
 

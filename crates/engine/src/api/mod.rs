@@ -7,7 +7,7 @@ mod find;
 mod logs;
 mod machines;
 
-pub use answers::{ArtifactAnswer, AttemptAnswer, BuildAnswer, BuildLine, Builds, JobAnswer};
+pub use answers::{AnnotationAnswer, ArtifactAnswer, AttemptAnswer, BuildAnswer, BuildLine, Builds, JobAnswer};
 pub use commands::CreateBuild;
 pub use find::{BuildName, JobName, NotFound};
 pub use logs::{LogPart, LogPosition};

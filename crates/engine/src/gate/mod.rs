@@ -4,10 +4,13 @@
 //! and every change is a compare-and-set on the attempt's record, in one transaction with the instance's own record and
 //! the letters to the actors that must know.
 
+mod annotate;
 mod artifacts;
 mod assignment;
 mod beat;
+mod find;
 mod hold;
+mod meta_data;
 mod upload;
 
 use serde::{Deserialize, Serialize};

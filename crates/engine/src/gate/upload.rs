@@ -75,7 +75,7 @@ impl Engine {
 }
 
 /// Part of a blob's key, so only what a UUID may hold.
-fn uuid_like(text: &str) -> Option<()> {
+pub(super) fn uuid_like(text: &str) -> Option<()> {
     let valid = text.len() == 36 && text.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-');
     valid.then_some(())
 }
