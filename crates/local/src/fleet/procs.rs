@@ -106,9 +106,12 @@ fn parse_stat(pid: u32, stat: &str) -> Option<(Process, bool)> {
     // Field 9, where the parent is field 4.
     let flags: u64 = fields.nth(4)?.parse().ok()?;
     let start = fields.nth(12)?.parse().ok()?;
-    // Field 51, after the start in field 22: where its environment ends, 0 while it has none.
-    let environment_end: u64 = fields.nth(28)?.parse().ok()?;
-    let has_environment = environment_end != 0 || flags & OF_THE_KERNEL != 0;
+    // Field 26, after the start in field 22: where its code begins, 1 where the kernel keeps that to itself. It then does
+    // not tell of an environment either, to root in a container neither.
+    let withheld = fields.nth(3)? == "1";
+    // Field 51: where its environment ends, 0 while it has none.
+    let environment_end: u64 = fields.nth(24)?.parse().ok()?;
+    let has_environment = environment_end != 0 || withheld || flags & OF_THE_KERNEL != 0;
     Some((Process { identity: Identity { pid, start }, parent, has_environment }, ended))
 }
 
@@ -221,12 +224,17 @@ mod tests {
         Process { identity: Identity { pid, start }, parent, has_environment: true }
     }
 
+    /// In place of the end of an environment: the kernel does not tell.
+    const WITHHELD: u64 = u64::MAX;
+
     #[test]
     fn reads_stat_lines() {
         let line = |name: &str, state: &str, flags: u64, environment_end: u64| {
+            let code = if environment_end == WITHHELD { 1 } else { 4096 };
+            let environment_end = if environment_end == WITHHELD { 0 } else { environment_end };
             format!(
                 "42 ({name}) {state} 7 42 42 0 -1 {flags} 1 2 3 4 5 6 7 8 20 0 1 0 98765 1000000 50 \
-                 18446744073709551615 1 2 3 0 0 0 0 4096 0 0 0 0 17 1 0 0 0 0 0 5 6 7 8 9 10 {environment_end} 0"
+                 18446744073709551615 {code} 2 3 0 0 0 0 4096 0 0 0 0 17 1 0 0 0 0 0 5 6 7 8 9 10 {environment_end} 0"
             )
         };
         let found = process(42, 7, 98_765);
@@ -236,6 +244,7 @@ mod tests {
             (line("a) Z 1 (b", "R", 0, 11), Some((found, false))),
             (line("sh", "Z", 0, 0), Some((becoming, true))),
             (line("sh", "R", 0x0040_0000, 0), Some((becoming, false))),
+            (line("init", "S", 0x0040_0100, WITHHELD), Some((found, false))),
             (line("kworker/0:1", "I", 0x0420_8060, 0), Some((found, false))),
             ("42 (sh) S 7".to_owned(), None),
             (String::new(), None),
