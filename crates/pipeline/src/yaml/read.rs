@@ -249,7 +249,7 @@ impl Reader<'_, '_, '_> {
                 Some(Key::Merge(span)) => {
                     if mergeable(&node) {
                         merges.push((entries.len(), node));
-                    } else {
+                    } else if !node.unknown {
                         self.report
                             .error(Code::BadMerge, span, format!("`<<` cannot merge {}", node.describe()))
                             .help("write `<<: *name`, where `&name` is a map, or a list of such aliases");
