@@ -1,0 +1,311 @@
+#![doc = include_str!("../README.md")]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool")]
+
+mod exec;
+mod faults;
+mod ports;
+mod rng;
+mod run;
+mod sabotage;
+#[cfg(test)]
+mod tests;
+mod world;
+
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Instant;
+
+use clap::{Parser, Subcommand};
+
+use crate::exec::lock;
+use crate::faults::{Fault, Faults};
+use crate::run::{Outcome, command, run, shrink};
+use crate::sabotage::Sabotage;
+use crate::world::{Plan, Trace};
+
+#[derive(Parser)]
+#[command(about = "Runs the engine in a simulated world and checks its invariants.")]
+struct Args {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Run one world.
+    Run {
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// How many moves of refs are pushed.
+        #[arg(long, default_value_t = 100)]
+        builds: usize,
+        /// `all`, `none`, or names with commas between.
+        #[arg(long, default_value = "all")]
+        faults: Faults,
+        /// Plant a defect.
+        #[arg(long)]
+        sabotage: Option<Sabotage>,
+        /// Print everything that happens.
+        #[arg(long)]
+        trace: bool,
+        /// A small world.
+        #[arg(long)]
+        small: bool,
+        /// Kill the task that comes to this place, and none else.
+        #[arg(long)]
+        crash_at: Option<u64>,
+        /// Do not look for a smaller world that fails.
+        #[arg(long)]
+        no_shrink: bool,
+    },
+    /// Run many worlds, each with a seed of its own.
+    Many {
+        /// How many deliveries in all.
+        #[arg(long, default_value_t = 200_000)]
+        deliveries: u64,
+        /// Stop after this many seconds.
+        #[arg(long)]
+        seconds: Option<u64>,
+        #[arg(long, default_value_t = 1)]
+        seeds_from: u64,
+        /// Moves of refs in each world.
+        #[arg(long, default_value_t = 200)]
+        builds: usize,
+        #[arg(long, default_value = "all")]
+        faults: Faults,
+        #[arg(long, default_value_t = 2)]
+        threads: usize,
+        /// Go on after a failure.
+        #[arg(long)]
+        keep_going: bool,
+    },
+    /// Kill a task at every single place of a small world where it can be killed, one place a run.
+    Crashes {
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        #[arg(long, default_value_t = 2)]
+        builds: usize,
+        /// Only every so many places.
+        #[arg(long, default_value_t = 1)]
+        every: u64,
+        #[arg(long, default_value_t = 2)]
+        threads: usize,
+    },
+    /// Plant defects and see that they are found.
+    Sabotage {
+        /// Which; all when not given.
+        name: Option<Sabotage>,
+        /// List them.
+        #[arg(long)]
+        list: bool,
+    },
+    /// List the faults.
+    Faults,
+}
+
+fn main() -> ExitCode {
+    match Args::parse().verb {
+        Verb::Run { seed, builds, faults, sabotage, trace, small, crash_at, no_shrink } => {
+            let kept = if trace { Trace::Print } else { Trace::Off };
+            let plan = Plan { seed, builds, faults, sabotage, trace: kept, crash_at, small };
+            let outcome = run(plan.clone());
+            report(&outcome);
+            match outcome.violations.first() {
+                None => ExitCode::SUCCESS,
+                Some(violation) => {
+                    println!("{}: {}", violation.invariant, violation.what);
+                    if !no_shrink && !trace {
+                        let smaller = shrink(&plan, violation.invariant, 120.0);
+                        println!("smaller: {}", command(&smaller));
+                    }
+                    ExitCode::FAILURE
+                }
+            }
+        }
+        Verb::Many { deliveries, seconds, seeds_from, builds, faults, threads, keep_going } => {
+            let plan =
+                Plan { seed: 0, builds, faults, sabotage: None, trace: Trace::Off, crash_at: None, small: false };
+            many(&plan, deliveries, seconds, seeds_from, threads, keep_going)
+        }
+        Verb::Crashes { seed, builds, every, threads } => crashes(seed, builds, every, threads),
+        Verb::Sabotage { list: true, .. } => {
+            for sabotage in Sabotage::ALL {
+                println!("{:<28} {:<8} {}", sabotage.name(), sabotage.invariants(), sabotage.what());
+            }
+            ExitCode::SUCCESS
+        }
+        Verb::Sabotage { name: Some(name), .. } => {
+            if find(name, 60.0) {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            }
+        }
+        Verb::Sabotage { name: None, .. } => {
+            let missed: Vec<&str> = Sabotage::ALL.iter().filter(|s| !find(**s, 60.0)).map(|s| s.name()).collect();
+            if missed.is_empty() {
+                println!("all {} are found", Sabotage::ALL.len());
+                return ExitCode::SUCCESS;
+            }
+            println!("missed: {}", missed.join(", "));
+            ExitCode::FAILURE
+        }
+        Verb::Faults => {
+            for fault in Fault::ALL {
+                println!("{:<14} {}", fault.name(), fault.what());
+            }
+            ExitCode::SUCCESS
+        }
+    }
+}
+
+fn report(outcome: &Outcome) {
+    for (what, count) in &outcome.counts {
+        println!("{count:>8} {what}");
+    }
+    println!(
+        "{} deliveries, {} of them of moves to build, {} builds, {} attempts, {} machines, {} events, {} crashes, {} virtual seconds in {:.1} s",
+        outcome.deliveries,
+        outcome.buildable,
+        outcome.builds,
+        outcome.attempts,
+        outcome.machines,
+        outcome.events,
+        outcome.crashes,
+        outcome.virtual_seconds,
+        outcome.seconds
+    );
+}
+
+/// Looks for a planted defect, seed by seed, for at most this many seconds.
+fn find(sabotage: Sabotage, seconds: f64) -> bool {
+    let started = Instant::now();
+    for seed in 1.. {
+        if started.elapsed().as_secs_f64() > seconds {
+            break;
+        }
+        let plan = Plan {
+            seed,
+            builds: 60,
+            faults: Faults::all(),
+            sabotage: Some(sabotage),
+            trace: Trace::Off,
+            crash_at: None,
+            small: false,
+        };
+        let outcome = run(plan.clone());
+        if let Some(violation) = outcome.violations.first() {
+            let right = sabotage.invariants().split(' ').any(|i| i == violation.invariant);
+            let word = if right { "found" } else { "FOUND BY ANOTHER" };
+            println!(
+                "{:<28} {word} by {} in {:.1} s (seed {seed}): {}",
+                sabotage.name(),
+                violation.invariant,
+                started.elapsed().as_secs_f64(),
+                violation.what
+            );
+            return right;
+        }
+    }
+    println!("{:<28} MISSED in {:.0} s", sabotage.name(), started.elapsed().as_secs_f64());
+    false
+}
+
+fn many(
+    plan: &Plan,
+    deliveries: u64,
+    seconds: Option<u64>,
+    seeds_from: u64,
+    threads: usize,
+    keep_going: bool,
+) -> ExitCode {
+    let started = Instant::now();
+    let (seed, sent, failed) = (AtomicU64::new(seeds_from), AtomicU64::new(0), AtomicBool::new(false));
+    let total: Mutex<Option<Outcome>> = Mutex::default();
+    let late = || seconds.is_some_and(|s| started.elapsed().as_secs() >= s);
+    std::thread::scope(|scope| {
+        for _ in 0..threads.max(1) {
+            scope.spawn(|| {
+                while sent.load(Ordering::Relaxed) < deliveries
+                    && !late()
+                    && (keep_going || !failed.load(Ordering::Relaxed))
+                {
+                    let plan = Plan { seed: seed.fetch_add(1, Ordering::Relaxed), ..plan.clone() };
+                    let outcome = run(plan.clone());
+                    sent.fetch_add(outcome.deliveries, Ordering::Relaxed);
+                    if let Some(violation) = outcome.violations.first() {
+                        failed.store(true, Ordering::Relaxed);
+                        println!("seed {}: {}: {}", plan.seed, violation.invariant, violation.what);
+                        println!("  {}", command(&plan));
+                    }
+                    let mut total = lock(&total);
+                    match total.as_mut() {
+                        None => *total = Some(outcome),
+                        Some(sum) => sum.add(outcome),
+                    }
+                }
+            });
+        }
+    });
+    if let Some(mut sum) = lock(&total).take() {
+        sum.seconds = started.elapsed().as_secs_f64();
+        report(&sum);
+    }
+    println!("{} seeds from {seeds_from}", seed.load(Ordering::Relaxed) - seeds_from);
+    if failed.load(Ordering::Relaxed) { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+impl Outcome {
+    fn add(&mut self, other: Outcome) {
+        for (what, count) in other.counts {
+            *self.counts.entry(what).or_default() += count;
+        }
+        self.violations.extend(other.violations);
+        self.events += other.events;
+        self.points += other.points;
+        self.crashes += other.crashes;
+        self.deliveries += other.deliveries;
+        self.buildable += other.buildable;
+        self.builds += other.builds;
+        self.attempts += other.attempts;
+        self.machines += other.machines;
+        self.virtual_seconds += other.virtual_seconds;
+    }
+}
+
+fn crashes(seed: u64, builds: usize, every: u64, threads: usize) -> ExitCode {
+    let started = Instant::now();
+    let plan =
+        Plan { seed, builds, faults: Faults::NONE, sabotage: None, trace: Trace::Off, crash_at: None, small: true };
+    let whole = run(plan.clone());
+    let (next, runs, failed) = (AtomicU64::new(0), AtomicU64::new(0), AtomicBool::new(!whole.violations.is_empty()));
+    std::thread::scope(|scope| {
+        for _ in 0..threads.max(1) {
+            scope.spawn(|| {
+                loop {
+                    let at = next.fetch_add(every.max(1), Ordering::Relaxed);
+                    if at >= whole.points {
+                        return;
+                    }
+                    let plan = Plan { crash_at: Some(at), ..plan.clone() };
+                    let outcome = run(plan.clone());
+                    runs.fetch_add(1, Ordering::Relaxed);
+                    if let Some(violation) = outcome.violations.first() {
+                        failed.store(true, Ordering::Relaxed);
+                        println!("{}: {}\n  {}", violation.invariant, violation.what, command(&plan));
+                    }
+                }
+            });
+        }
+    });
+    println!(
+        "{} runs, a crash at each of {} places ({} builds, {} attempts), {:.1} s",
+        runs.load(Ordering::Relaxed),
+        whole.points.div_ceil(every.max(1)),
+        whole.builds,
+        whole.attempts,
+        started.elapsed().as_secs_f64()
+    );
+    if failed.load(Ordering::Relaxed) { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}

@@ -1,0 +1,290 @@
+//! Checks of the whole: at every thousandth event, and at the end when the faults have stopped.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tidegate_core::attempt::Cause;
+use tidegate_core::build::{Build, BuildState, JobState};
+use tidegate_core::ids::{AttemptId, BuildId, JobIndex};
+use tidegate_core::report::StatusState;
+use tidegate_core::wire::envelope;
+use tidegate_engine::ports::Key;
+
+use crate::exec::{lock, micros};
+use crate::ports::Death;
+use crate::world::ledger::{Made, Tried};
+use crate::world::{MINUTE, SECOND, World};
+
+/// The run of a job that counts: the result that was accepted last.
+fn last_accepted(tries: &BTreeMap<u32, Tried>) -> Option<(&str, Option<i32>)> {
+    tries.values().rev().find_map(|t| {
+        let run = t.run.as_ref()?;
+        let (cause, exit) = t.accepted.or_else(|| run.exit.map(|e| (Cause::Exit, Some(e))))?;
+        (cause == Cause::Exit).then_some((run.key.as_str(), exit))
+    })
+}
+
+impl World {
+    /// What a build that is said to have passed lacks.
+    pub(crate) fn why_not_green(&self, id: &BuildId) -> Option<String> {
+        let ledger = lock(&self.ledger);
+        let Some(made) = ledger.builds.get(id) else { return Some("it was never made".to_owned()) };
+        // How often each job really ended well.
+        let mut done: BTreeMap<&str, usize> = BTreeMap::new();
+        for tries in made.attempts.values() {
+            if let Some((key, exit)) = last_accepted(tries)
+                && (exit == Some(0) || self.book.jobs.get(key).is_some_and(|j| j.soft))
+            {
+                *done.entry(key).or_default() += 1;
+            }
+        }
+        let lacks = |text: usize| {
+            self.book.texts[text].jobs.iter().find(|key| {
+                let copies = self.book.jobs.get(*key).map_or(1, |j| j.copies);
+                done.get(key.as_str()).copied().unwrap_or(0) < copies
+            })
+        };
+        let text = lock(&self.texts_of_commits).get(&made.commit).copied().flatten();
+        if let Some(key) = text.and_then(lacks) {
+            return Some(format!("its job {key} never ended well"));
+        }
+        for (job, tries) in &made.attempts {
+            // Uploads of attempts that were lost to us are made again.
+            for (number, tried) in tries {
+                let counts = tries.keys().next_back() == Some(number) || tried.accepted.is_some();
+                for text in tried.uploads.iter().filter(|_| counts) {
+                    if let Some(key) = lacks(*text) {
+                        return Some(format!("attempt {job}/{number} uploaded the job {key}, which never ended well"));
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    /// Why a build may be red: something of the user's own.
+    fn excuse(&self, made: &Made) -> bool {
+        match lock(&self.texts_of_commits).get(&made.commit) {
+            Some(Some(text)) if !self.book.texts[*text].broken => {}
+            _ => return true,
+        }
+        made.attempts.values().any(|tries| {
+            let failures = tries
+                .values()
+                .filter(|t| t.accepted.is_some_and(|(c, e)| c == Cause::Exit && e != Some(0)) || self.failed(t))
+                .count();
+            let job = tries.values().find_map(|t| t.run.as_ref()).and_then(|r| self.book.jobs.get(&r.key));
+            let deaths = tries.values().filter_map(|t| t.run.as_ref()?.died).filter(|d| *d == Death::Died).count();
+            job.is_some_and(|job| !job.soft && failures > job.limit) || deaths >= 3
+        })
+    }
+
+    fn failed(&self, tried: &Tried) -> bool {
+        tried.accepted.is_none() && tried.run.as_ref().is_some_and(|r| r.exit.is_some_and(|e| e != 0))
+    }
+
+    fn record(&self, id: &BuildId) -> Option<Build> {
+        let store = lock(&self.store);
+        let (_, body) = store.find(&Key::new(format!("build/{id}"), "build"))?;
+        envelope::open(body).ok()
+    }
+
+    /// Builds that are not over, with what they wait for.
+    pub(crate) fn unfinished(&self) -> Vec<String> {
+        let ids: Vec<BuildId> = lock(&self.ledger).builds.keys().cloned().collect();
+        ids.iter()
+            .filter_map(|id| match self.record(id) {
+                Some(build) if build.state.is_final() => None,
+                Some(build) => {
+                    let waiting: Vec<String> = (0u32..)
+                        .zip(build.cells.iter())
+                        .filter(|(_, c)| !c.state.is_final())
+                        .map(|(n, c)| format!("{n}:{:?}#{}", c.state, c.attempt))
+                        .collect();
+                    Some(format!("build {id} is {}: {}", build.state.name(), waiting.join(" ")))
+                }
+                None => Some(format!("build {id} has no record")),
+            })
+            .collect()
+    }
+
+    /// Made again and again: what must hold at any moment.
+    pub(crate) fn check_everything(&self) {
+        let now = self.now();
+        let mut wrong = Vec::new();
+        {
+            let cloud = lock(&self.cloud);
+            for (id, machine) in cloud.alive() {
+                let limit =
+                    self.policy.pools.iter().find(|p| p.name == machine.pool).map_or(0, |p| micros(p.hard_stop));
+                if now > machine.launched_at + limit + MINUTE {
+                    wrong.push(("I5", format!("machine {id} lives {} s", (now - machine.launched_at) / SECOND)));
+                }
+            }
+            for pool in &self.policy.pools {
+                let alive = cloud.alive().filter(|(_, m)| m.pool == pool.name && !m.frozen).count();
+                if alive > pool.width as usize + 2 {
+                    wrong.push(("I6", format!("{alive} machines of `{}`, which is {} wide", pool.name, pool.width)));
+                }
+            }
+        }
+        {
+            let ledger = lock(&self.ledger);
+            let mut attempts: BTreeSet<&AttemptId> = BTreeSet::new();
+            for (id, attempt) in &ledger.running {
+                if !attempts.insert(attempt) {
+                    wrong.push(("I3", format!("attempt {attempt} runs twice, on {id} too")));
+                }
+            }
+        }
+        wrong.into_iter().for_each(|(invariant, what)| self.violate(invariant, what));
+    }
+
+    /// The faults have stopped, and everything has come to rest.
+    pub(crate) fn check_the_end(&self) {
+        self.check_everything();
+        let mut wrong: Vec<(&'static str, String)> = Vec::new();
+        self.check_deliveries(&mut wrong);
+        let builds: Vec<(BuildId, Made)> =
+            lock(&self.ledger).builds.iter().map(|(id, made)| (id.clone(), made.clone())).collect();
+        for (id, made) in &builds {
+            let Some(build) = self.record(id) else {
+                wrong.push(("I1", format!("build {id} has no record")));
+                continue;
+            };
+            self.check_build(id, made, &build, &mut wrong);
+        }
+        let queues = lock(&self.queue).names();
+        for queue in queues {
+            let bodies = lock(&self.queue).bodies(&queue);
+            if queue.ends_with("-dead") && !bodies.is_empty() {
+                wrong.push(("I9", format!("{} messages lie in `{queue}`, such as {}", bodies.len(), bodies[0])));
+            } else if matches!(queue.as_str(), "ingest" | "doorbell") && !bodies.is_empty() {
+                wrong.push(("I7", format!("{} messages are left in `{queue}`, such as {}", bodies.len(), bodies[0])));
+            }
+        }
+        let alive: Vec<String> = lock(&self.cloud).alive().map(|(id, _)| id.to_string()).collect();
+        if !alive.is_empty() {
+            wrong.push(("I5", format!("machines are left: {}", alive.join(", "))));
+        }
+        wrong.into_iter().for_each(|(invariant, what)| self.violate(invariant, what));
+    }
+
+    fn check_build(&self, id: &BuildId, made: &Made, build: &Build, wrong: &mut Vec<(&'static str, String)>) {
+        match build.state {
+            BuildState::Passed => {
+                if let Some(what) = self.why_not_green(id) {
+                    let invariant = if what.contains("uploaded") { "I12" } else { "I3" };
+                    wrong.push((invariant, format!("build {id} passed: {what}")));
+                }
+            }
+            BuildState::Failed => {
+                if !self.excuse(made) {
+                    let red: Vec<String> = (0u32..)
+                        .zip(build.cells.iter())
+                        .filter(|(_, c)| c.state.is_failure())
+                        .map(|(n, c)| {
+                            let tries = made.attempts.get(&JobIndex(n));
+                            format!("{n}:{:?} {tries:?}", c.state)
+                        })
+                        .collect();
+                    wrong.push(("I11", format!("build {id} is red without a fault of its user: {}", red.join(" "))));
+                }
+            }
+            BuildState::Canceled => {
+                if !made.cancel_asked {
+                    wrong.push(("I11", format!("build {id} was canceled, and nobody asked for it")));
+                }
+            }
+            BuildState::NotRun
+            | BuildState::Scheduled
+            | BuildState::Running
+            | BuildState::Failing
+            | BuildState::Blocked
+            | BuildState::Canceling => {
+                wrong.push(("I7", format!("build {id} is {}", build.state.name())));
+            }
+        }
+        for (n, cell) in (0u32..).zip(build.cells.iter()) {
+            let tries = made.attempts.get(&JobIndex(n));
+            let seen = tries.and_then(last_accepted);
+            match cell.state {
+                JobState::Passed if cell.attempt > 0 && seen.is_none_or(|(_, exit)| exit != Some(0)) => {
+                    wrong.push(("I3", format!("job {n} of build {id} passed, and ended with {seen:?}")));
+                }
+                JobState::Expired => wrong.push(("I7", format!("job {n} of build {id} was never started"))),
+                _ => {}
+            }
+        }
+        let told = lock(&self.forge).by_build.get(id.as_str()).map(|s| s.state);
+        let wanted = match build.state {
+            BuildState::Passed | BuildState::NotRun => StatusState::Success,
+            BuildState::Failed => StatusState::Failure,
+            _ => StatusState::Error,
+        };
+        if told != Some(wanted) {
+            wrong.push(("I8", format!("GitHub shows {told:?} of build {id}, which {}", build.state.name())));
+        }
+    }
+
+    /// Each move of a ref that a verified delivery told of has its build, and only one.
+    fn check_deliveries(&self, wrong: &mut Vec<(&'static str, String)>) {
+        let ledger = lock(&self.ledger);
+        let mut builds: BTreeMap<(&str, &str), usize> = BTreeMap::new();
+        let mut wished = 0;
+        for made in ledger.builds.values() {
+            if made.source == "webhook" {
+                *builds.entry((&made.git_ref, &made.commit)).or_default() += 1;
+            } else {
+                wished += 1;
+            }
+        }
+        if wished > ledger.wishes.len() {
+            wrong.push(("I1", format!("{wished} builds for {} wishes", ledger.wishes.len())));
+        }
+        let mut moves: BTreeMap<(&str, &str), (usize, usize, usize)> = BTreeMap::new();
+        for (guid, delivery) in ledger.deliveries.iter().filter(|(_, d)| d.buildable) {
+            let entry = moves.entry((&delivery.git_ref, &delivery.after)).or_default();
+            entry.0 += usize::from(delivery.accepted);
+            entry.1 += usize::from(delivery.accepted || delivery.sent);
+            // Two moves from and to the same commits look like one when the move back between them is not known yet.
+            let twin = ledger.deliveries.iter().any(|(other, d)| {
+                other != guid
+                    && (&d.git_ref, &d.before, &d.after) == (&delivery.git_ref, &delivery.before, &delivery.after)
+                    && !self.told_in_order(&ledger.deliveries, d, delivery)
+            });
+            entry.2 += usize::from(twin);
+        }
+        for (key, (accepted, at_most, twins)) in &moves {
+            let made = builds.remove(key).unwrap_or(0);
+            let at_least = if *twins > 0 { 1.min(*accepted) } else { *accepted };
+            if made < at_least {
+                wrong.push(("I1", format!("{accepted} deliveries of {key:?} made {made} builds")));
+            } else if made > *at_most {
+                wrong.push(("I1", format!("{at_most} deliveries of {key:?} made {made} builds")));
+            }
+        }
+        for (key, made) in builds {
+            wrong.push(("I1", format!("{made} builds of {key:?}, of which no delivery told")));
+        }
+    }
+
+    /// Whether the move back between two like moves was decided before the later one was looked at.
+    fn told_in_order(
+        &self,
+        all: &BTreeMap<String, crate::world::ledger::Delivery>,
+        one: &crate::world::ledger::Delivery,
+        two: &crate::world::ledger::Delivery,
+    ) -> bool {
+        let (Some(a), Some(b)) = (one.taken_at, two.taken_at) else { return false };
+        let (first, second) = if a < b { (one, two) } else { (two, one) };
+        let (Some(first_done), Some(second_taken)) = (first.done_at, second.taken_at) else { return false };
+        first_done < second_taken
+            && all.values().any(|d| {
+                d.git_ref == one.git_ref
+                    && d.repository == one.repository
+                    && d.after == one.before
+                    && d.taken_at.is_some_and(|t| t > first_done)
+                    && d.done_at.is_some_and(|t| t < second_taken)
+            })
+    }
+}

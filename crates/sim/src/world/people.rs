@@ -1,0 +1,113 @@
+//! People: they cancel, retry and ask for builds at any moment, and ask again when nobody answers.
+
+use tidegate_core::ids::BuildId;
+use tidegate_engine::api::{BuildName, CreateBuild};
+
+use crate::exec::lock;
+use crate::faults::Fault;
+use crate::world::{MINUTE, SECOND, World};
+
+impl World {
+    /// A build was made: somebody may have a wish about it.
+    pub(crate) fn made_a_build(&self, id: &BuildId) {
+        if self.fault(Fault::People, 0.1) {
+            let (world, id) = (self.clone(), id.clone());
+            let wait = self.draw(|r| (r.lognormal(20.0, 1.5).clamp(0.0, 1200.0) * SECOND as f64) as u64);
+            self.spawn(async move {
+                world.sleep(wait).await;
+                world.cancel(&id).await;
+            });
+        } else if self.fault(Fault::People, 0.15) {
+            let (world, id) = (self.clone(), id.clone());
+            let wait = self.draw(|r| r.range(MINUTE, 20 * MINUTE));
+            self.spawn(async move {
+                world.sleep(wait).await;
+                world.retry(&id).await;
+            });
+        }
+    }
+
+    async fn cancel(&self, id: &BuildId) {
+        if let Some(made) = lock(&self.ledger).builds.get_mut(id) {
+            if made.retried > 0 {
+                return;
+            }
+            made.cancel_asked = true;
+        }
+        for _ in 0..8 {
+            let wish = id.clone();
+            let answer = self
+                .call(|engine| async move {
+                    engine.cancel_build(&BuildName::Id(wish), "ann").await.map_err(|e| e.to_string())
+                })
+                .await;
+            self.event(|| format!("cancel {id}: {answer:?}"));
+            match answer {
+                Some(Ok(_)) => {
+                    self.count("people: a cancel is acknowledged");
+                    let now = self.now();
+                    if let Some(made) = lock(&self.ledger).builds.get_mut(id) {
+                        made.cancel_acknowledged.get_or_insert(now);
+                    }
+                    return;
+                }
+                Some(Err(why)) if why.contains("is over") => return,
+                Some(Err(_)) | None => {}
+            }
+            let pause = self.draw(|r| r.range(SECOND, 30 * SECOND));
+            self.sleep(pause).await;
+        }
+    }
+
+    async fn retry(&self, id: &BuildId) {
+        match lock(&self.ledger).builds.get_mut(id) {
+            Some(made) if !made.cancel_asked => made.retried += 1,
+            _ => return,
+        }
+        let wish = id.clone();
+        let answer =
+            self.call(|engine| async move {
+                engine.retry(&BuildName::Id(wish), None, "ann").await.map_err(|e| e.to_string())
+            })
+            .await;
+        self.event(|| format!("retry {id}: {answer:?}"));
+        if matches!(answer, Some(Ok(_))) {
+            self.count("people: a build is retried");
+        }
+    }
+
+    /// Builds that people ask for, with a key that makes asking twice harmless.
+    pub(crate) async fn wish_for_builds(&self) {
+        loop {
+            let pause = self.draw(|r| r.range(MINUTE, 8 * MINUTE));
+            self.sleep(pause).await;
+            if self.is_calm() {
+                return;
+            }
+            if !self.fault(Fault::People, 0.5) {
+                continue;
+            }
+            let key = self.draw(|r| r.hex(12));
+            lock(&self.ledger).wishes.insert(key.clone());
+            for _ in 0..3 {
+                let wish = CreateBuild {
+                    pipeline: "pipeline-0".to_owned(),
+                    branch: Some("main".to_owned()),
+                    message: Some(key.clone()),
+                    idempotency_key: Some(key.clone()),
+                    by: "ann".to_owned(),
+                    ..CreateBuild::default()
+                };
+                let answer = self
+                    .call(|engine| async move { engine.create_build(&wish).await.map_err(|e| e.to_string()) })
+                    .await;
+                self.event(|| format!("wish {key}: {answer:?}"));
+                if matches!(answer, Some(Ok(_))) && self.draw(|r| r.chance(0.8)) {
+                    break;
+                }
+                let pause = self.draw(|r| r.range(SECOND, 60 * SECOND));
+                self.sleep(pause).await;
+            }
+        }
+    }
+}
