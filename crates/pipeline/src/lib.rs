@@ -3,6 +3,8 @@
 mod attributes;
 mod codes;
 mod context;
+#[cfg(test)]
+mod docs;
 mod expand;
 mod filter;
 mod find;

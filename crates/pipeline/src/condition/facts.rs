@@ -7,12 +7,16 @@ use serde::{Deserialize, Serialize};
 #[serde(default, rename_all = "PascalCase")]
 pub struct Facts {
     /// On whose behalf the condition is evaluated.
+    #[serde(deserialize_with = "null_is_empty")]
     pub entry_point: EntryPoint,
     /// The build.
+    #[serde(deserialize_with = "null_is_empty")]
     pub build: Build,
     /// Its pipeline.
+    #[serde(deserialize_with = "null_is_empty")]
     pub pipeline: Pipeline,
     /// The organisation.
+    #[serde(deserialize_with = "null_is_empty")]
     pub organization: Organization,
     /// The step, where the entry point has one.
     pub step: Option<Step>,
@@ -25,13 +29,6 @@ pub struct Facts {
     /// Changed files, for `build.changed_files` in pipeline files; see docs/decisions/0104.
     #[serde(skip)]
     pub changed_files: Option<Vec<String>>,
-}
-
-fn drop_nulls(json: &mut serde_json::Value) {
-    if let serde_json::Value::Object(map) = json {
-        map.retain(|_, value| !value.is_null());
-        map.values_mut().for_each(drop_nulls);
-    }
 }
 
 /// Variables by name.
@@ -89,13 +86,20 @@ pub struct Build {
     pub message: Option<String>,
     pub commit: Option<String>,
     pub number: Option<i64>,
+    #[serde(deserialize_with = "null_is_empty")]
     pub creator: Actor,
+    #[serde(deserialize_with = "null_is_empty")]
     pub author: Actor,
+    #[serde(deserialize_with = "null_is_empty")]
     #[serde(rename = "SCM")]
     pub scm: Scm,
+    #[serde(deserialize_with = "null_is_empty")]
     pub pull_request: PullRequest,
+    #[serde(deserialize_with = "null_is_empty")]
     pub merge_queue: MergeQueue,
+    #[serde(deserialize_with = "null_is_empty")]
     pub triggered_from: TriggeredFrom,
+    #[serde(deserialize_with = "null_is_empty")]
     pub rebuilt_from: RebuiltFrom,
 }
 
@@ -218,16 +222,6 @@ pub struct Step {
 }
 
 impl Facts {
-    /// Facts from JSON, such as the file that `pipeline eval --context` names. What is null counts as not given.
-    ///
-    /// # Errors
-    ///
-    /// When a value has the wrong type.
-    pub fn from_json(mut json: serde_json::Value) -> Result<Self, serde_json::Error> {
-        drop_nulls(&mut json);
-        serde_json::from_value(json)
-    }
-
     /// The standard variables that follow from the facts. Those that a build always has are blank where there is
     /// nothing to say, and left out where `blanks` is false.
     pub(crate) fn standard_env(&self, blanks: bool) -> Vec<(String, String)> {
