@@ -132,7 +132,8 @@ impl World {
         let log = fs::OpenOptions::new().create(true).append(true).open(self.path().join("server.log")).unwrap();
         let child = self
             .tidegate(["up"])
-            .env("TIDEGATE_LOG", "debug")
+            .env("TIDEGATE_LOG", "debug,tidegate_engine::records=trace")
+            .env("NO_COLOR", "1")
             .stdout(log.try_clone().unwrap())
             .stderr(log)
             .spawn()
@@ -214,7 +215,14 @@ impl World {
     /// The same, with a delivery id of one's own.
     pub fn push_as(&self, delivery: &str) -> Output {
         let file = self.payload("refs/heads/main", &"0".repeat(40));
-        let output = self.run(["deliver".as_ref(), file.as_os_str(), "--event".as_ref(), "push".as_ref(), "--delivery".as_ref(), delivery.as_ref()]);
+        let output = self.run([
+            "deliver".as_ref(),
+            file.as_os_str(),
+            "--event".as_ref(),
+            "push".as_ref(),
+            "--delivery".as_ref(),
+            delivery.as_ref(),
+        ]);
         assert!(output.status.success(), "deliver: {}{}", text(&output.stdout), text(&output.stderr));
         output
     }
