@@ -1,4 +1,4 @@
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use tidegate_core::time::Timestamp;
@@ -11,8 +11,7 @@ pub struct SystemClock;
 #[async_trait]
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
-        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Timestamp(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
+        timestamp(SystemTime::now())
     }
 
     async fn sleep(&self, span: Duration) {
@@ -34,16 +33,21 @@ impl Ids for SystemIds {
 /// timeout, a delay) keep their length when somebody sets the time.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SteadyClock {
-    wall: Timestamp,
-    since: std::time::Instant,
+    wall: SystemTime,
+    since: Instant,
 }
 
 impl SteadyClock {
     pub(crate) fn start() -> Self {
-        Self { wall: SystemClock.now(), since: std::time::Instant::now() }
+        Self { wall: SystemTime::now(), since: Instant::now() }
     }
 
     pub(crate) fn now(&self) -> Timestamp {
-        self.wall + self.since.elapsed()
+        timestamp(self.wall + self.since.elapsed())
     }
+}
+
+fn timestamp(at: SystemTime) -> Timestamp {
+    let since_epoch = at.duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
 }

@@ -345,27 +345,30 @@ pub async fn one_of_many_writers_wins(trial: &Trial<'_>, store: &dyn Store) -> R
     Ok(())
 }
 
-/// Writers that count by reading and conditional writing together lose nothing.
+/// Writers that change one record by reading and conditional writing lose nothing of each other. Each has a number of its
+/// own in it, by which it also finds out whether a write happened whose answer was lost.
 pub async fn no_increment_is_lost(trial: &Trial<'_>, store: &dyn Store) -> Result<(), Violation> {
-    const WRITERS: u128 = 8;
+    const WRITERS: usize = 8;
     const EACH: u128 = 12;
-    let key = Key::new(trial.name("p"), "counter");
-    write(trial, store, put(&key, "0", Expect::Absent, 1)).await?;
-    let writers = (1..=WRITERS).map(|writer| {
-        let key = &key;
+    let key = Key::new(trial.name("p"), "counters");
+    let body = |counts: &[u128]| counts.iter().map(u128::to_string).collect::<Vec<_>>().join(" ");
+    write(trial, store, put(&key, &body(&[0; WRITERS]), Expect::Absent, 1)).await?;
+    let writers = (0..WRITERS).map(|writer| {
+        let (key, body) = (&key, &body);
         async move {
-            let mut serial = 0;
-            let mut left = EACH;
-            while left > 0 {
-                let Some(record) = get(trial, store, key).await? else {
-                    return Err(trial.broken("the counter is gone"));
-                };
-                let count = number(trial, &record)? + 1;
-                serial += 1;
-                let version = writer << 64 | serial;
-                let put = put(key, &count.to_string(), Expect::Version(record.version), version);
+            let mut answered = 0;
+            for attempt in 2.. {
+                let (mut counts, version) = counters(trial, store, key).await?;
+                let mine = counts.get(writer).copied().unwrap_or(0);
+                ensure!(trial, mine >= answered, "writer {writer} was answered {answered}, and {mine} is there");
+                if mine == EACH {
+                    break;
+                }
+                counts[writer] = mine + 1;
+                let version_of_mine = u128::try_from(writer).unwrap_or(0) << 64 | attempt;
+                let put = put(key, &body(&counts), Expect::Version(version), version_of_mine);
                 match trial.again(|| store.put_if(put.clone())).await {
-                    Ok(()) => left -= 1,
+                    Ok(()) => answered = mine + 1,
                     Err(PortError::Conflict) => trial.count("conflicts"),
                     Err(error) => return Err(trial.broken(format!("a write failed: {error}"))),
                 }
@@ -374,20 +377,21 @@ pub async fn no_increment_is_lost(trial: &Trial<'_>, store: &dyn Store) -> Resul
         }
     });
     try_join_all(writers).await?;
-    let record = get(trial, store, &key).await?;
-    let count = match &record {
-        Some(record) => number(trial, record)?,
-        None => 0,
-    };
-    ensure!(trial, count == WRITERS * EACH, "{} increments gave {count}", WRITERS * EACH);
+    let (counts, _) = counters(trial, store, &key).await?;
+    ensure!(trial, counts == [EACH; WRITERS], "{WRITERS} writers counted to {EACH} each, and {counts:?} is there");
     Ok(())
 }
 
-fn number(trial: &Trial<'_>, record: &Record) -> Result<u128, Violation> {
-    std::str::from_utf8(&record.body)
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .ok_or_else(|| trial.broken(format!("`{:?}` is no number", record.body)))
+async fn counters(trial: &Trial<'_>, store: &dyn Store, key: &Key) -> Result<(Vec<u128>, Version), Violation> {
+    let Some(record) = get(trial, store, key).await? else {
+        return Err(trial.broken("the counters are gone"));
+    };
+    let text = String::from_utf8_lossy(&record.body).into_owned();
+    let counts: Result<Vec<u128>, _> = text.split(' ').map(str::parse).collect();
+    match counts {
+        Ok(counts) => Ok((counts, record.version)),
+        Err(_) => Err(trial.broken(format!("`{text}` was never written"))),
+    }
 }
 
 /// Transactions that move amounts between records at the same time create and destroy nothing.
@@ -442,4 +446,9 @@ pub async fn transfers_keep_the_sum(trial: &Trial<'_>, store: &dyn Store) -> Res
     }
     ensure!(trial, sum == ACCOUNTS * START, "{} became {sum}", ACCOUNTS * START);
     Ok(())
+}
+
+fn number(trial: &Trial<'_>, record: &Record) -> Result<u128, Violation> {
+    let text = String::from_utf8_lossy(&record.body);
+    text.parse().map_err(|_| trial.broken(format!("`{text}` is no number")))
 }

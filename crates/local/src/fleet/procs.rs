@@ -7,7 +7,6 @@ use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, PidfdFlags, Signal};
@@ -29,13 +28,9 @@ pub(super) struct Identity {
 pub(super) struct Process {
     pub(super) identity: Identity,
     pub(super) parent: u32,
-    /// Whether it can be asked for its environment. It cannot while it becomes another program (`execve`); those of the
-    /// kernel and, unless one may see everything, of other users never can.
-    has_environment: bool,
+    /// Whether it is just becoming another program (`execve`) and has no environment at the moment.
+    becoming: bool,
 }
-
-/// `PF_KTHREAD` of a process's flags.
-const OF_THE_KERNEL: u64 = 0x0020_0000;
 
 /// The id of this run of the machine: process ids and start times mean something only within it.
 pub(super) fn boot_id() -> io::Result<String> {
@@ -59,16 +54,10 @@ pub(super) fn look_around() -> io::Result<Vec<(Process, Option<String>)>> {
     }
 }
 
-/// Whether a process of ours is about to have an environment.
+/// Whether a process was becoming another program before its environment was read, or is after it was.
 fn is_becoming(process: Process) -> bool {
-    // Both looks, the one before its environment was read and this one after it: it may have become one in between.
-    let visible = || {
-        let owner = fs::metadata(format!("/proc/{}", process.identity.pid)).map(|metadata| metadata.uid());
-        let me = rustix::process::geteuid();
-        me.is_root() || owner.is_ok_and(|owner| owner == me.as_raw())
-    };
     let now = read_stat(process.identity.pid).filter(|(now, ended)| now.identity == process.identity && !ended);
-    now.is_some_and(|(now, _)| (!process.has_environment || !now.has_environment) && visible())
+    now.is_some_and(|(now, _)| process.becoming || now.becoming)
 }
 
 fn snapshot() -> io::Result<Vec<Process>> {
@@ -103,16 +92,16 @@ fn parse_stat(pid: u32, stat: &str) -> Option<(Process, bool)> {
     let mut fields = rest.split_ascii_whitespace();
     let ended = matches!(fields.next()?, "Z" | "X" | "x");
     let parent = fields.next()?.parse().ok()?;
-    // Field 9, where the parent is field 4.
-    let flags: u64 = fields.nth(4)?.parse().ok()?;
-    let start = fields.nth(12)?.parse().ok()?;
-    // Field 26, after the start in field 22: where its code begins, 1 where the kernel keeps that to itself. It then does
-    // not tell of an environment either, to root in a container neither.
-    let withheld = fields.nth(3)? == "1";
-    // Field 51: where its environment ends, 0 while it has none.
-    let environment_end: u64 = fields.nth(24)?.parse().ok()?;
-    let has_environment = environment_end != 0 || withheld || flags & OF_THE_KERNEL != 0;
-    Some((Process { identity: Identity { pid, start }, parent, has_environment }, ended))
+    // Field 22, where the parent is field 4.
+    let start = fields.nth(17)?.parse().ok()?;
+    // Field 23, the size of its memory: none for processes of the kernel and those that are about to have ended.
+    let has_memory = fields.next()? != "0";
+    // Field 26, where its code begins: 1 where the kernel keeps that to itself, and the environment too.
+    let withheld = fields.nth(2)? == "1";
+    // Field 51, where its environment ends.
+    let has_environment = fields.nth(24)? != "0";
+    let becoming = has_memory && !withheld && !has_environment;
+    Some((Process { identity: Identity { pid, start }, parent, becoming }, ended))
 }
 
 /// Whether this very process lives.
@@ -221,31 +210,28 @@ mod tests {
     use super::*;
 
     fn process(pid: u32, parent: u32, start: u64) -> Process {
-        Process { identity: Identity { pid, start }, parent, has_environment: true }
+        Process { identity: Identity { pid, start }, parent, becoming: false }
     }
-
-    /// In place of the end of an environment: the kernel does not tell.
-    const WITHHELD: u64 = u64::MAX;
 
     #[test]
     fn reads_stat_lines() {
-        let line = |name: &str, state: &str, flags: u64, environment_end: u64| {
-            let code = if environment_end == WITHHELD { 1 } else { 4096 };
-            let environment_end = if environment_end == WITHHELD { 0 } else { environment_end };
+        let line = |name: &str, state: &str, memory: u64, code: u64, environment_end: u64| {
             format!(
-                "42 ({name}) {state} 7 42 42 0 -1 {flags} 1 2 3 4 5 6 7 8 20 0 1 0 98765 1000000 50 \
+                "42 ({name}) {state} 7 42 42 0 -1 0 1 2 3 4 5 6 7 8 20 0 1 0 98765 {memory} 50 \
                  18446744073709551615 {code} 2 3 0 0 0 0 4096 0 0 0 0 17 1 0 0 0 0 0 5 6 7 8 9 10 {environment_end} 0"
             )
         };
         let found = process(42, 7, 98_765);
-        let becoming = Process { has_environment: false, ..found };
+        let becoming = Process { becoming: true, ..found };
         for (line, expected) in [
-            (line("sh", "S", 0, 11), Some((found, false))),
-            (line("a) Z 1 (b", "R", 0, 11), Some((found, false))),
-            (line("sh", "Z", 0, 0), Some((becoming, true))),
-            (line("sh", "R", 0x0040_0000, 0), Some((becoming, false))),
-            (line("init", "S", 0x0040_0100, WITHHELD), Some((found, false))),
-            (line("kworker/0:1", "I", 0x0420_8060, 0), Some((found, false))),
+            (line("sh", "S", 1_000, 99, 11), Some((found, false))),
+            (line("a) Z 1 (b", "R", 1_000, 99, 11), Some((found, false))),
+            (line("sh", "Z", 0, 0, 0), Some((found, true))),
+            // Just before its end; of the kernel; of somebody who keeps it to himself.
+            (line("sh", "R", 0, 0, 0), Some((found, false))),
+            (line("kworker/0:1", "I", 0, 0, 0), Some((found, false))),
+            (line("init", "S", 1_000, 1, 0), Some((found, false))),
+            (line("sh", "R", 1_000, 0, 0), Some((becoming, false))),
             ("42 (sh) S 7".to_owned(), None),
             (String::new(), None),
         ] {

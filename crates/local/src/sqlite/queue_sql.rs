@@ -68,7 +68,9 @@ pub(super) fn send(connection: &Connection, queue: &str, message: &Outgoing, now
             .exists([queue, group])?,
         None => false,
     };
-    let visible_at = if waits { BLOCKED } else { millis(now + message.delay) };
+    // `now` has lost the part of a millisecond that has passed of it: a delay must not be shorter for that.
+    let rest = if message.delay.is_zero() { Duration::ZERO } else { Duration::from_millis(1) };
+    let visible_at = if waits { BLOCKED } else { millis(now + message.delay + rest) };
     connection
         .prepare_cached("INSERT INTO messages (queue, grp, body, visible_at) VALUES (?1, ?2, ?3, ?4)")?
         .execute(params![queue, message.group, message.body, visible_at])?;
