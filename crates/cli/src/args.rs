@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use tidegate_engine::api::BuildName;
 
 const VERSION: &str = env!("TIDEGATE_VERSION");
 
@@ -181,6 +182,7 @@ pub(crate) enum Build {
     /// Show a build with its jobs and attempts
     Show {
         /// `N`, `pipeline#N` or an id
+        #[arg(value_parser = build_name)]
         build: String,
     },
     /// Make a build
@@ -212,6 +214,7 @@ pub(crate) struct Create {
 #[derive(Debug, Args)]
 pub(crate) struct Logs {
     /// `N`, `pipeline#N` or an id
+    #[arg(value_parser = build_name)]
     pub(crate) build: String,
     /// A key, `key:index`, a label or an id
     pub(crate) job: String,
@@ -231,6 +234,7 @@ pub(crate) enum Artifact {
     /// List artifacts
     List {
         /// `N`, `pipeline#N` or an id
+        #[arg(value_parser = build_name)]
         build: String,
         /// Only of this job
         #[arg(long, value_name = "JOB")]
@@ -239,6 +243,7 @@ pub(crate) enum Artifact {
     /// Download artifacts to their paths below a directory
     Download {
         /// `N`, `pipeline#N` or an id
+        #[arg(value_parser = build_name)]
         build: String,
         /// Paths or patterns such as `pkg/**/*.tar.gz` [default: all]
         #[arg(value_name = "PATTERN")]
@@ -255,12 +260,14 @@ pub(crate) enum Artifact {
 #[derive(Debug, Args)]
 pub(crate) struct Cancel {
     /// `N`, `pipeline#N` or an id
+    #[arg(value_parser = build_name)]
     pub(crate) build: String,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Retry {
     /// `N`, `pipeline#N` or an id
+    #[arg(value_parser = build_name)]
     pub(crate) build: String,
     /// A key, `key:index`, a label or an id [default: all jobs that failed]
     pub(crate) job: Option<String>,
@@ -397,6 +404,11 @@ pub(crate) struct Instance {
     /// Be the process that works; without this, be the one that watches over it
     #[arg(long, hide = true)]
     pub(crate) worker: bool,
+}
+
+/// A name that can be one of a build: whether there is such a build is for the server to say.
+fn build_name(text: &str) -> Result<String, String> {
+    text.parse::<BuildName>().map(|_| text.to_owned()).map_err(|error| error.to_string())
 }
 
 /// `NAME=VALUE`.

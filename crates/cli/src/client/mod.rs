@@ -67,6 +67,7 @@ impl Backend {
     /// [`Expected::Unreachable`] with a way out when there is nothing that could answer.
     pub(crate) async fn open(global: &Global, access: Access) -> anyhow::Result<Self> {
         if let Some(url) = &global.url {
+            base_url(url)?;
             return Ok(Backend::Http(Http::new(url, token(global)?)?));
         }
         let path = global.state_path()?;
