@@ -193,7 +193,7 @@ fn read_endpoint(instance: &InstanceFile) -> Option<String> {
     (!base.is_empty()).then(|| base.to_owned())
 }
 
-fn is_loopback(base: &str) -> bool {
+pub(crate) fn is_loopback(base: &str) -> bool {
     ["http://127.", "http://localhost", "http://[::1]"].iter().any(|prefix| base.starts_with(prefix))
 }
 

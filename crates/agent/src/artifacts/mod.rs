@@ -4,4 +4,4 @@ mod media;
 mod select;
 mod upload;
 
-pub(crate) use upload::upload;
+pub(crate) use upload::{Voice, upload};

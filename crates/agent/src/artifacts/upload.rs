@@ -4,8 +4,11 @@ use std::fs::File;
 use std::io::Read as _;
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 use sha2::{Digest as _, Sha256};
@@ -28,15 +31,34 @@ const TRIES: u32 = 8;
 /// The largest file (`spec/pipeline.md` 1.21), in bytes.
 const LARGEST: u64 = 10 << 30;
 
-/// Keeps what the globs choose; the error is for the log.
+/// Who is told what happens.
+#[derive(Debug)]
+pub(crate) enum Voice<'a> {
+    /// The log of the job.
+    Log(&'a Log),
+    /// A command of the job, once all is done.
+    Lines(Mutex<Vec<String>>),
+}
+
+impl Voice<'_> {
+    async fn say(&self, line: String) {
+        match self {
+            Voice::Log(log) => log.say(line).await,
+            Voice::Lines(lines) => lines.lock().unwrap_or_else(PoisonError::into_inner).push(line),
+        }
+    }
+}
+
+/// Keeps what the globs choose beneath a directory; the error is for people. `numbers` counts the artifacts of the
+/// attempt, of all uploads together.
 pub(crate) async fn upload(
     host: &Host,
-    log: &Log,
+    log: &Voice<'_>,
     attempt: &AttemptId,
     checkout: &Path,
     globs: &[String],
+    numbers: &AtomicU32,
 ) -> Result<(), String> {
-    log.say("~~~ Uploading artifacts").await;
     let (root, patterns) = (checkout.to_owned(), globs.to_vec());
     let selection = in_background(move || select(&root, &patterns).map_err(|e| e.to_string())).await?;
     for glob in &selection.unmatched {
@@ -46,7 +68,8 @@ pub(crate) async fn upload(
         log.say(format!("Left out: {refused}.")).await;
     }
     let uploader = Uploader { host, attempt, checkout };
-    let mut number = 0;
+    let count = u32::try_from(selection.files.len()).unwrap_or(u32::MAX);
+    let mut number = numbers.fetch_add(count, Ordering::Relaxed);
     for batch in selection.files.chunks(BATCH) {
         let files = uploader.hash(batch, number).await?;
         for file in &files {
@@ -55,8 +78,8 @@ pub(crate) async fn upload(
         uploader.send(batch, files).await?;
         number += u32::try_from(batch.len()).unwrap_or(0);
     }
-    if number > 0 {
-        log.say(format!("{number} files uploaded.")).await;
+    if count > 0 {
+        log.say(format!("{count} files uploaded.")).await;
     }
     Ok(())
 }
@@ -79,11 +102,14 @@ impl Uploader<'_> {
         if urls.len() != files.len() {
             return Err(format!("the gate gave {} URLs for {} artifacts", urls.len(), files.len()));
         }
-        stream::iter(batch.iter().zip(&files).zip(urls))
-            .map(|((chosen, file), url)| self.put(chosen, file, url))
-            .buffer_unordered(AT_ONCE)
-            .try_collect::<()>()
-            .await?;
+        // Boxed, or the compiler cannot see that all of this may move between threads.
+        let puts: Vec<_> = batch
+            .iter()
+            .zip(&files)
+            .zip(urls)
+            .map(|((chosen, file), url)| self.put(chosen, file, url).boxed())
+            .collect();
+        stream::iter(puts).buffer_unordered(AT_ONCE).try_collect::<()>().await?;
         self.register(&files, true).await.map(drop)
     }
 

@@ -293,6 +293,7 @@ impl Job<'_> {
                 return Err(cannot_start(&error, detail).into());
             }
         };
+        self.take_changes().await;
         let seen = Seen { out_of_memory: oom.happened(), disk_full: disk_full(&self.dir.checkout) };
         let outcome = of_command(ran.end, ran.ending, seen);
         self.say_end(ran.end, &outcome).await;
@@ -323,12 +324,15 @@ impl Job<'_> {
             tally.failures.artifacts = tally.halted(halt);
             return;
         }
+        self.log.say("~~~ Uploading artifacts").await;
+        let voice = artifacts::Voice::Log(self.log);
         let upload = artifacts::upload(
             self.host,
-            self.log,
+            &voice,
             &self.assignment.attempt,
             &self.dir.checkout,
             &self.assignment.artifact_paths,
+            self.api.artifacts(),
         );
         let result = match patience {
             Patience::Last(time) => tokio::time::timeout(time, upload)

@@ -31,6 +31,7 @@ pub(crate) struct Job<'a> {
     pub(crate) watch: &'a Watch,
     pub(crate) log: &'a Log,
     pub(crate) dir: &'a JobDir,
+    pub(crate) api: &'a JobApi,
     pub(crate) env: JobEnv,
     /// Where the next process starts; hooks may change it.
     pub(crate) cwd: PathBuf,
@@ -104,6 +105,7 @@ impl<'a> Job<'a> {
             watch,
             log,
             dir,
+            api,
             env,
             cwd: dir.checkout.clone(),
             plugins: Vec::new(),
@@ -149,6 +151,7 @@ impl<'a> Job<'a> {
         env: &JobEnv,
         patience: Patience,
     ) -> std::io::Result<Ran> {
+        self.api.publish(env);
         let command =
             JobCommand { program, args, env: env.to_vec(), cwd: self.cwd.clone(), output: self.log.writer()? };
         let mut running = self.host.children.spawn(&mut command.build()?)?;
@@ -264,7 +267,23 @@ impl<'a> Job<'a> {
             return Err(Halt::Hook(status));
         }
         self.apply(started.changes(&given)).await;
+        self.take_changes().await;
         Ok(())
+    }
+
+    /// Applies what the process that has just ended asked for by the socket.
+    pub(crate) async fn take_changes(&mut self) {
+        let changes = self.api.take_changes();
+        if changes.is_empty() {
+            return;
+        }
+        for (name, value) in changes {
+            match value {
+                Some(value) => self.env.set(name, value),
+                None => self.env.unset(&name),
+            }
+        }
+        self.redact_environment().await;
     }
 
     /// Hides the values of variables whose names say that they are secret.

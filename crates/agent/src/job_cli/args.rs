@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use tidegate_core::wire::job::AnnotationStyle;
 
 /// What a job can ask of its agent.
 #[derive(Debug, Parser)]
@@ -27,6 +28,23 @@ pub(super) enum Command {
     /// Add steps to the build.
     #[command(subcommand)]
     Pipeline(Pipeline),
+    /// Texts that the jobs of a build tell each other, under names; of several writes the last one counts.
+    #[command(subcommand)]
+    MetaData(MetaData),
+    /// Files of the build.
+    #[command(subcommand)]
+    Artifact(Artifact),
+    /// Show people a text with the build.
+    Annotate(Annotate),
+    /// Change what `annotate` wrote.
+    #[command(subcommand)]
+    Annotation(Annotation),
+    /// The environment of what runs next in this job.
+    #[command(subcommand)]
+    Env(Env),
+    /// What the log of this job must not show.
+    #[command(subcommand)]
+    Redactor(Redactor),
     #[command(external_subcommand)]
     Other(Vec<OsString>),
 }
@@ -63,6 +81,191 @@ pub(super) struct Upload {
     /// Always so: a pipeline that the value of a secret variable would become part of is refused.
     #[arg(long, hide = true)]
     reject_secrets: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum MetaData {
+    /// Write a value.
+    Set {
+        key: String,
+        /// At most 100 KB; from standard input when not given.
+        #[arg(allow_hyphen_values = true)]
+        value: Option<String>,
+        /// Accepted for the sake of existing scripts; has no effect.
+        #[arg(long, hide = true)]
+        job: Option<String>,
+    },
+    /// Print a value. Without one the status is 1.
+    Get {
+        key: String,
+        /// Print this when there is no value.
+        #[arg(long, allow_hyphen_values = true)]
+        default: Option<String>,
+    },
+    /// Tell by the status whether there is a value: 0, or 100 when there is none.
+    Exists { key: String },
+    /// Print all names.
+    Keys,
+    /// Write several values, all or none.
+    SetBatch {
+        /// A JSON object from standard input when not given.
+        #[arg(value_name = "KEY=VALUE", value_parser = variable)]
+        entries: Vec<(String, String)>,
+    },
+}
+
+/// Which artifacts are meant.
+#[derive(Debug, Args)]
+pub(super) struct Which {
+    /// A path or a glob: `*` stays within a directory, `**` crosses them.
+    pub(super) query: String,
+    /// Only of this step or job: a key, a label or an id.
+    #[arg(long)]
+    pub(super) step: Option<String>,
+    /// The build; only the job's own can be reached.
+    #[arg(long)]
+    pub(super) build: Option<String>,
+    /// Also of attempts that were tried again.
+    #[arg(long)]
+    pub(super) include_retried_jobs: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Artifact {
+    /// Keep files with the build.
+    Upload {
+        /// Globs beneath the working directory, several with `;` between them.
+        globs: String,
+        /// Not supported.
+        destination: Option<String>,
+        /// Accepted for the sake of existing scripts; has no effect.
+        #[arg(long, hide = true)]
+        content_type: Option<String>,
+    },
+    /// Get files of the build, verified, with their paths below a directory.
+    Download {
+        #[command(flatten)]
+        which: Which,
+        directory: PathBuf,
+    },
+    /// List files of the build.
+    Search {
+        #[command(flatten)]
+        which: Which,
+        /// %p path, %j id of the job, %c time, %s size, %T SHA-256, %i id.
+        #[arg(long, default_value = "%j %p %c\n")]
+        format: String,
+        /// Finding nothing is no failure.
+        #[arg(long)]
+        allow_empty_results: bool,
+    },
+    /// Print the hash of one file of the build.
+    Shasum {
+        #[command(flatten)]
+        which: Which,
+        /// SHA-256: the only hash that is kept.
+        #[arg(long)]
+        sha256: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Annotate {
+    /// Markdown, at most 1 MiB; from standard input when not given.
+    #[arg(allow_hyphen_values = true)]
+    pub(super) body: Option<String>,
+    /// Which annotation.
+    #[arg(long, default_value = "default")]
+    pub(super) context: String,
+    #[arg(long, value_enum)]
+    pub(super) style: Option<Style>,
+    /// Put the text behind the one that is there.
+    #[arg(long)]
+    pub(super) append: bool,
+    /// 1 to 10: higher ones are shown first.
+    #[arg(long)]
+    pub(super) priority: Option<u8>,
+    #[arg(long, value_enum, default_value_t = Scope::Build, hide = true)]
+    pub(super) scope: Scope,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Annotation {
+    /// Remove it.
+    Remove {
+        #[arg(long, default_value = "default")]
+        context: String,
+        #[arg(long, value_enum, default_value_t = Scope::Build, hide = true)]
+        scope: Scope,
+    },
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(super) enum Scope {
+    Build,
+    Job,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(super) enum Style {
+    Default,
+    Success,
+    Info,
+    Warning,
+    Error,
+}
+
+impl From<Style> for AnnotationStyle {
+    fn from(style: Style) -> Self {
+        match style {
+            Style::Default => Self::Default,
+            Style::Success => Self::Success,
+            Style::Info => Self::Info,
+            Style::Warning => Self::Warning,
+            Style::Error => Self::Error,
+        }
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Env {
+    /// Print variables of the job: all, or these; of one alone its value.
+    Get {
+        names: Vec<String>,
+        #[arg(long, value_enum, default_value_t = EnvFormat::Plain)]
+        format: EnvFormat,
+    },
+    /// Set variables for the hooks and commands that come after this one.
+    Set {
+        #[arg(value_name = "NAME=VALUE", value_parser = variable, required = true)]
+        entries: Vec<(String, String)>,
+    },
+    /// Remove variables for the hooks and commands that come after this one.
+    Unset {
+        #[arg(required = true)]
+        names: Vec<String>,
+    },
+    /// Print the environment of this very process.
+    Dump {
+        #[arg(long, value_enum, default_value_t = EnvFormat::Json)]
+        format: EnvFormat,
+    },
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(super) enum EnvFormat {
+    Plain,
+    Json,
+    JsonPretty,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Redactor {
+    /// Hide a text from here on.
+    Add {
+        /// A file with the text; standard input when not given.
+        file: Option<PathBuf>,
+    },
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]

@@ -37,7 +37,17 @@ impl Agent {
 
     /// Asks and waits for the answer.
     pub(crate) fn post<Q: Serialize, A: DeserializeOwned>(&self, path: &str, request: &Q) -> anyhow::Result<A> {
-        self.request("POST", path, &serde_json::to_vec(request)?)
+        self.send("POST", path, request)
+    }
+
+    /// The same by another method.
+    pub(crate) fn send<Q: Serialize, A: DeserializeOwned>(
+        &self,
+        method: &str,
+        path: &str,
+        request: &Q,
+    ) -> anyhow::Result<A> {
+        self.request(method, path, &serde_json::to_vec(request)?)
     }
 
     /// One request.

@@ -1,8 +1,14 @@
 //! The command line inside a job (`spec/pipeline.md` 1.19): this program under the names `tidegate-agent` and
 //! `buildkite-agent`, which talks to the job's agent over its socket ([`crate::job::api`]).
 
+mod annotate;
 mod args;
+mod artifact;
 mod client;
+mod download;
+mod env;
+mod input;
+mod meta_data;
 mod pipeline;
 pub(crate) mod wire;
 mod yaml;
@@ -16,6 +22,25 @@ use clap::Parser as _;
 
 use crate::job::api::NAMES;
 use args::{Arguments, Command};
+
+/// Commands that scripts may expect and that do not exist here.
+const MISSING: [&str; 15] = [
+    "bootstrap",
+    "build",
+    "cache",
+    "git-credentials-helper",
+    "job",
+    "kubernetes-bootstrap",
+    "lock",
+    "oidc",
+    "pause",
+    "resume",
+    "secret",
+    "start",
+    "step",
+    "stop",
+    "tool",
+];
 
 /// Whether a process with these arguments, its own name first, is to be the command line of a job.
 pub fn is_job_cli(args: impl IntoIterator<Item = OsString>) -> bool {
@@ -48,11 +73,25 @@ pub fn job_cli_main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Pipeline(args::Pipeline::Upload(upload)) => pipeline::upload(&upload),
+        Command::MetaData(command) => meta_data::run(&command),
+        Command::Artifact(command) => artifact::run(&command),
+        Command::Annotate(annotate) => annotate::write(&annotate),
+        Command::Annotation(command) => annotate::run(&command),
+        Command::Env(command) => env::run(&command),
+        Command::Redactor(command) => env::redactor(&command),
         Command::Other(words) => {
             let name = words.first().map(|word| word.to_string_lossy()).unwrap_or_default();
+            if MISSING.contains(&&*name) {
+                anyhow::bail!("`{name}` is a command that this agent does not have; `--help` lists what there is");
+            }
             anyhow::bail!("there is no command `{name}`; `--help` lists what there is")
         }
     }
+}
+
+/// Names a request, so that repeating it is harmless.
+fn fresh_uuid() -> String {
+    uuid::Builder::from_random_bytes(rand::random()).into_uuid().to_string()
 }
 
 /// A line for people.

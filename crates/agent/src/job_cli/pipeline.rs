@@ -13,7 +13,7 @@ use tidegate_pipeline::{Context, FindError, Limits, Source, Unset, find, normali
 
 use super::args::{Format, Upload};
 use super::client::Agent;
-use super::{print, say, wire, yaml};
+use super::{fresh_uuid, print, say, wire, yaml};
 use crate::output::is_secret_name;
 
 /// A pipeline and what it is called.
@@ -36,7 +36,7 @@ pub(super) fn upload(args: &Upload) -> anyhow::Result<ExitCode> {
     let mut sent = if args.no_interpolation { Env::new() } else { env.mentioned_in(&pipeline) };
     sent.extend(args.env.iter().cloned());
     let request = wire::Upload {
-        uuid: uuid::Builder::from_random_bytes(rand::random()).into_uuid().to_string(),
+        uuid: fresh_uuid(),
         pipeline,
         replace: args.replace,
         env: sent,

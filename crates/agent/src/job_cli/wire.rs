@@ -1,10 +1,94 @@
 //! What the command line and the agent of its job say to each other.
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 use tidegate_core::plan::Env;
+use tidegate_core::wire::job::AnnotateAsk;
 
 /// [`Upload`], answered by [`tidegate_core::wire::gate::UploadAnswer`].
 pub(crate) const UPLOAD: &str = "/tidegate/v0/upload";
+
+/// [`MetaDataAsk`](tidegate_core::wire::job::MetaDataAsk), answered by
+/// [`MetaDataAnswer`](tidegate_core::wire::job::MetaDataAnswer).
+pub(crate) const META_DATA: &str = "/tidegate/v0/meta-data";
+/// [`Keep`], answered by [`Kept`].
+pub(crate) const KEEP: &str = "/tidegate/v0/artifacts/upload";
+/// [`Find`], answered by [`FindArtifactsAnswer`](tidegate_core::wire::job::FindArtifactsAnswer).
+pub(crate) const FIND: &str = "/tidegate/v0/artifacts/find";
+/// Attempts and numbers, answered by [`FetchArtifactsAnswer`](tidegate_core::wire::job::FetchArtifactsAnswer).
+pub(crate) const FETCH: &str = "/tidegate/v0/artifacts/fetch";
+/// [`Annotation`], answered by [`AnnotateAnswer`](tidegate_core::wire::job::AnnotateAnswer).
+pub(crate) const ANNOTATE: &str = "/tidegate/v0/annotate";
+/// The environment of the job, as the reference serves it.
+pub(crate) const ENV: &str = "/api/current-job/v0/env";
+/// Secrets to hide, as the reference takes them.
+pub(crate) const REDACTIONS: &str = "/api/current-job/v0/redactions";
+
+/// Files to keep.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Keep {
+    /// Where the globs start.
+    pub(crate) directory: PathBuf,
+    pub(crate) globs: Vec<String>,
+}
+
+/// What became of files to keep.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Kept {
+    pub(crate) lines: Vec<String>,
+    pub(crate) error: Option<String>,
+}
+
+/// As [`FindArtifacts`](tidegate_core::wire::job::FindArtifacts).
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Find {
+    pub(crate) step: Option<String>,
+    pub(crate) retried: bool,
+    pub(crate) after: Option<String>,
+}
+
+/// As [`Annotate`](tidegate_core::wire::job::Annotate).
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Annotation {
+    pub(crate) context: String,
+    pub(crate) uuid: String,
+    pub(crate) ask: AnnotateAsk,
+}
+
+/// The environment, or changes of it: `null` removes a variable.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Variables {
+    pub(crate) env: BTreeMap<String, Option<String>>,
+}
+
+/// What changes of the environment did, in the words of the reference.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Changed {
+    pub(crate) added: Vec<String>,
+    pub(crate) updated: Vec<String>,
+    pub(crate) deleted: Vec<String>,
+}
+
+/// Names of variables to remove.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Names {
+    pub(crate) keys: Vec<String>,
+}
+
+/// A secret to hide.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Redact {
+    pub(crate) redact: String,
+}
+
+/// The secret that is hidden from now on is not repeated.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Redacted {
+    pub(crate) redacted: String,
+}
 
 /// A pipeline to add to the build: as [`tidegate_core::wire::gate::Upload`], without what the agent knows.
 #[derive(Debug, Serialize, Deserialize)]

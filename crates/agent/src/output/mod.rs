@@ -8,5 +8,5 @@ mod stamp;
 mod stream;
 mod tail;
 
-pub(crate) use redact::{is_secret_name, secret_values};
-pub(crate) use stream::{Log, LogEnd, LogSettings};
+pub(crate) use redact::{REDACTED, Redactor, is_secret_name, secret_values};
+pub(crate) use stream::{Log, LogEnd, LogSettings, Redactions};

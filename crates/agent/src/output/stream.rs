@@ -72,6 +72,7 @@ pub(crate) struct Log {
     pipe: Option<OwnedFd>,
 }
 
+#[derive(Debug)]
 enum Ask {
     Say(Vec<u8>),
     CommandStarts(Instant),
@@ -141,6 +142,11 @@ impl Log {
         let _ = told.await;
     }
 
+    /// For those who only hide what they come to know of.
+    pub(crate) fn redactions(&self) -> Redactions {
+        Redactions(self.asks.clone())
+    }
+
     /// Closes the log and waits until all of it is uploaded. Nothing of the job may be running any more.
     pub(crate) async fn finish(mut self) -> LogEnd {
         self.pipe = None;
@@ -152,6 +158,21 @@ impl Log {
     async fn ask(&self, ask: Ask) {
         // The task ends only after a `Finish` or with its handle.
         let _ = self.asks.send(ask).await;
+    }
+}
+
+/// Hides secrets in a log.
+#[derive(Clone, Debug)]
+pub(crate) struct Redactions(mpsc::Sender<Ask>);
+
+impl Redactions {
+    /// As [`Log::redact`].
+    pub(crate) async fn add(&self, secrets: Vec<String>) {
+        let (tell, told) = oneshot::channel();
+        // An error means that the log has ended.
+        if self.0.send(Ask::Redact(secrets, tell)).await.is_ok() {
+            let _ = told.await;
+        }
     }
 }
 

@@ -7,10 +7,11 @@
 mod routes;
 pub(crate) mod socket;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::PathBuf;
+use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tidegate_core::ids::AttemptId;
@@ -19,6 +20,7 @@ use tokio::task::AbortHandle;
 use super::dirs::JobDir;
 use super::env::JobEnv;
 use super::run::Host;
+use crate::output::{Log, Redactions};
 
 /// Where the socket is.
 pub(crate) const SOCKET_VARIABLE: &str = "BUILDKITE_AGENT_JOB_API_SOCKET";
@@ -44,11 +46,22 @@ struct Shared {
     token: String,
     /// Ids of the pipeline uploads that were accepted.
     uploads: Mutex<BTreeSet<String>>,
+    /// Counts the artifacts.
+    artifacts: AtomicU32,
+    redactions: Redactions,
+    env: Mutex<Published>,
+}
+
+/// The environment as the process that runs now was given it, and what it changed since.
+#[derive(Debug, Default)]
+struct Published {
+    env: JobEnv,
+    changes: BTreeMap<String, Option<String>>,
 }
 
 impl JobApi {
     /// Listens, and makes the commands that call it.
-    pub(crate) fn open(host: &Host, attempt: &AttemptId, dir: &JobDir) -> io::Result<Self> {
+    pub(crate) fn open(host: &Host, attempt: &AttemptId, dir: &JobDir, log: &Log) -> io::Result<Self> {
         let program = std::env::current_exe()?;
         for name in NAMES {
             symlink(&program, dir.bin.join(name))?;
@@ -63,6 +76,9 @@ impl JobApi {
             attempt: attempt.clone(),
             token: hex::encode(rand::random::<[u8; 24]>()),
             uploads: Mutex::default(),
+            artifacts: AtomicU32::new(0),
+            redactions: log.redactions(),
+            env: Mutex::default(),
         });
         let router = routes::router(Arc::clone(&shared));
         let server = tokio::spawn(async move {
@@ -83,6 +99,21 @@ impl JobApi {
         env.set("BUILDKITE_BIN_PATH", bin);
         env.set(SOCKET_VARIABLE, self.socket.to_string_lossy());
         env.set(TOKEN_VARIABLE, self.shared.token.as_str());
+    }
+
+    /// Counts the artifacts of the attempt.
+    pub(crate) fn artifacts(&self) -> &AtomicU32 {
+        &self.shared.artifacts
+    }
+
+    /// A process starts with this environment.
+    pub(crate) fn publish(&self, env: &JobEnv) {
+        self.shared.env.lock().unwrap_or_else(PoisonError::into_inner).env = env.clone();
+    }
+
+    /// What was changed since this was called last: a value, or `None` for a variable that is to go.
+    pub(crate) fn take_changes(&self) -> BTreeMap<String, Option<String>> {
+        std::mem::take(&mut self.shared.env.lock().unwrap_or_else(PoisonError::into_inner).changes)
     }
 
     /// Answers nobody any more. How many pipeline uploads were accepted.

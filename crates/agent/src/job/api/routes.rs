@@ -1,6 +1,7 @@
 //! The answers.
 
-use std::sync::{Arc, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Router;
 use axum::body::Bytes;
@@ -8,14 +9,22 @@ use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::post;
+use axum::routing::{get, post};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tidegate_core::ids::AttemptId;
 use tidegate_core::wire::gate::{Refusal, Upload, UploadAnswer};
+use tidegate_core::wire::job::{
+    Annotate, AnnotateAnswer, FetchArtifacts, FetchArtifactsAnswer, FindArtifacts, FindArtifactsAnswer, MetaData,
+    MetaDataAnswer,
+};
 
+use super::super::env::{is_agent_only, is_possible};
 use super::Shared;
+use crate::artifacts::{self, Voice};
 use crate::gate::Refused;
 use crate::job_cli::wire;
+use crate::output::secret_values;
 
 /// The largest request: a pipeline.
 const LIMIT: usize = 8 << 20;
@@ -23,6 +32,13 @@ const LIMIT: usize = 8 << 20;
 pub(super) fn router(shared: Arc<Shared>) -> Router {
     Router::new()
         .route(wire::UPLOAD, post(upload))
+        .route(wire::META_DATA, post(meta_data))
+        .route(wire::KEEP, post(keep))
+        .route(wire::FIND, post(find))
+        .route(wire::FETCH, post(fetch))
+        .route(wire::ANNOTATE, post(annotate))
+        .route(wire::ENV, get(env).patch(change_env).delete(unset_env))
+        .route(wire::REDACTIONS, post(redact))
         .layer(DefaultBodyLimit::max(LIMIT))
         .layer(middleware::from_fn_with_state(Arc::clone(&shared), only_the_job))
         .with_state(shared)
@@ -76,4 +92,148 @@ async fn upload(State(shared): State<Arc<Shared>>, body: Bytes) -> Response {
         shared.uploads.lock().unwrap_or_else(PoisonError::into_inner).insert(asked.uuid);
     }
     answer(result)
+}
+
+impl Shared {
+    fn boot(&self) -> String {
+        self.host.boot.clone()
+    }
+
+    async fn ask<Q: Serialize + Sync, A: DeserializeOwned + Serialize>(&self, verb: &'static str, ask: Q) -> Response {
+        answer(self.host.gate.call::<_, A>(verb, &ask).await)
+    }
+}
+
+async fn meta_data(State(shared): State<Arc<Shared>>, body: Bytes) -> Response {
+    match read(&body) {
+        Ok(ask) => {
+            let request = MetaData { boot: shared.boot(), attempt: shared.attempt.clone(), ask };
+            shared.ask::<_, MetaDataAnswer>("meta_data", request).await
+        }
+        Err(refusal) => *refusal,
+    }
+}
+
+async fn keep(State(shared): State<Arc<Shared>>, body: Bytes) -> Response {
+    let asked: wire::Keep = match read(&body) {
+        Ok(asked) => asked,
+        Err(refusal) => return *refusal,
+    };
+    let voice = Voice::Lines(Mutex::default());
+    let numbers = &shared.artifacts;
+    let result =
+        artifacts::upload(&shared.host, &voice, &shared.attempt, &asked.directory, &asked.globs, numbers).await;
+    let lines = match voice {
+        Voice::Lines(lines) => lines.into_inner().unwrap_or_else(PoisonError::into_inner),
+        Voice::Log(_) => Vec::new(),
+    };
+    axum::Json(wire::Kept { lines, error: result.err() }).into_response()
+}
+
+async fn find(State(shared): State<Arc<Shared>>, body: Bytes) -> Response {
+    match read::<wire::Find>(&body) {
+        Ok(asked) => {
+            let request = FindArtifacts {
+                boot: shared.boot(),
+                attempt: shared.attempt.clone(),
+                step: asked.step,
+                retried: asked.retried,
+                after: asked.after,
+            };
+            shared.ask::<_, FindArtifactsAnswer>("find_artifacts", request).await
+        }
+        Err(refusal) => *refusal,
+    }
+}
+
+async fn fetch(State(shared): State<Arc<Shared>>, body: Bytes) -> Response {
+    match read::<Vec<(AttemptId, u32)>>(&body) {
+        Ok(files) => {
+            let request = FetchArtifacts { boot: shared.boot(), attempt: shared.attempt.clone(), files };
+            shared.ask::<_, FetchArtifactsAnswer>("fetch_artifacts", request).await
+        }
+        Err(refusal) => *refusal,
+    }
+}
+
+async fn annotate(State(shared): State<Arc<Shared>>, body: Bytes) -> Response {
+    match read::<wire::Annotation>(&body) {
+        Ok(asked) => {
+            let request = Annotate {
+                boot: shared.boot(),
+                attempt: shared.attempt.clone(),
+                context: asked.context,
+                uuid: asked.uuid,
+                ask: asked.ask,
+            };
+            shared.ask::<_, AnnotateAnswer>("annotate", request).await
+        }
+        Err(refusal) => *refusal,
+    }
+}
+
+async fn env(State(shared): State<Arc<Shared>>) -> Response {
+    let published = shared.env.lock().unwrap_or_else(PoisonError::into_inner);
+    let env = published.env.iter().map(|(name, value)| (name.to_owned(), Some(value.to_owned()))).collect();
+    axum::Json(wire::Variables { env }).into_response()
+}
+
+async fn change_env(State(shared): State<Arc<Shared>>, body: Bytes) -> Response {
+    match read::<wire::Variables>(&body) {
+        Ok(asked) => change(&shared, asked.env).await,
+        Err(refusal) => *refusal,
+    }
+}
+
+async fn unset_env(State(shared): State<Arc<Shared>>, body: Bytes) -> Response {
+    match read::<wire::Names>(&body) {
+        Ok(asked) => change(&shared, asked.keys.into_iter().map(|name| (name, None)).collect()).await,
+        Err(refusal) => *refusal,
+    }
+}
+
+/// Changes the environment of what runs next: all of it or, when the agent alone sets one of the variables, nothing.
+async fn change(shared: &Shared, changes: BTreeMap<String, Option<String>>) -> Response {
+    let protected: Vec<&str> = changes.keys().filter(|name| is_agent_only(name)).map(String::as_str).collect();
+    if !protected.is_empty() {
+        let why = format!("only the agent sets {}", protected.join(", "));
+        return refuse(StatusCode::UNPROCESSABLE_ENTITY, why);
+    }
+    if let Some(name) = changes.iter().find(|(n, v)| !is_possible(n, v.as_deref().unwrap_or(""))).map(|(n, _)| n) {
+        let why = format!("`{}` cannot be a variable", name.escape_debug());
+        return refuse(StatusCode::UNPROCESSABLE_ENTITY, why);
+    }
+    let mut changed = wire::Changed::default();
+    let secrets = {
+        let mut guard = shared.env.lock().unwrap_or_else(PoisonError::into_inner);
+        let published = &mut *guard;
+        for (name, value) in changes {
+            let known = published.env.get(&name).is_some();
+            match &value {
+                Some(value) => {
+                    published.env.set(name.as_str(), value);
+                    if known { changed.updated.push(name.clone()) } else { changed.added.push(name.clone()) }
+                }
+                None if known => {
+                    published.env.unset(&name);
+                    changed.deleted.push(name.clone());
+                }
+                None => {}
+            }
+            published.changes.insert(name, value);
+        }
+        secret_values(published.env.iter(), published.env.get("BUILDKITE_REDACTED_VARS"))
+    };
+    shared.redactions.add(secrets).await;
+    axum::Json(changed).into_response()
+}
+
+async fn redact(State(shared): State<Arc<Shared>>, body: Bytes) -> Response {
+    match read::<wire::Redact>(&body) {
+        Ok(asked) => {
+            shared.redactions.add(vec![asked.redact]).await;
+            axum::Json(wire::Redacted { redacted: "[REDACTED]".to_owned() }).into_response()
+        }
+        Err(refusal) => *refusal,
+    }
 }

@@ -1,0 +1,96 @@
+//! Builds that grow while they run: jobs upload the steps that come after them.
+#![expect(clippy::unwrap_used, reason = "a story that cannot go on has failed")]
+
+mod world;
+
+use world::{World, job};
+
+#[test]
+fn three_generations_of_steps() {
+    let mut world = World::new(
+        r#"
+steps:
+  - { command: "cd ci && tidegate-agent pipeline upload second.yml", key: first }
+  - wait
+  - { command: "true", key: last }
+"#,
+    );
+    world.write(
+        "ci/second.yml",
+        r#"
+steps:
+  - key: second
+    command: |
+      mkdir -p out/deep && echo "made by $$BUILDKITE_STEP_KEY" > out/deep/note.txt
+      buildkite-agent artifact upload 'out/**/*'
+      buildkite-agent meta-data set answer 42
+      export WHO=grandchild
+      buildkite-agent pipeline upload ci/third.yml
+      buildkite-agent annotate --style success --context tests 'all **well**'
+      echo ' so far' | buildkite-agent annotate --context tests --append
+"#,
+    );
+    world.write(
+        "ci/third.yml",
+        r#"
+steps:
+  - key: third
+    command: |
+      test "$$(tidegate-agent meta-data get answer)" = 42
+      tidegate-agent meta-data exists answer
+      tidegate-agent meta-data exists question || test $$? = 100
+      tidegate-agent artifact download 'out/**/*.txt' got --step second
+      echo "the $WHO has $$(cat got/out/deep/note.txt)"
+"#,
+    );
+    world.commit("generations");
+    world.start();
+    world.push();
+    let build = world.finished(1);
+    assert_eq!(build["state"], "passed", "{build:#}");
+    for key in ["first", "second", "third", "last"] {
+        assert_eq!(job(&build, key)["state"], "passed", "{key}: {build:#}");
+    }
+    assert!(world.logs("third").contains("the grandchild has made by second"), "{}", world.logs("third"));
+    let began = |key: &str| job(&build, key)["attempts"][0]["started_at"].as_str().unwrap().to_owned();
+    let ended = |key: &str| job(&build, key)["attempts"][0]["finished_at"].as_str().unwrap().to_owned();
+    assert!(ended("first") <= began("second") && ended("second") <= began("third"), "{build:#}");
+    assert!(ended("third") <= began("last"), "{build:#}");
+    let annotation = &build["annotations"][0];
+    assert_eq!(annotation["context"], "tests");
+    assert_eq!(annotation["style"], "success");
+    assert_eq!(annotation["body"], "all **well** so far\n");
+    assert_eq!(annotation["job_id"], job(&build, "second")["id"]);
+}
+
+#[test]
+fn an_upload_that_is_refused_fails_its_job_and_adds_nothing() {
+    let mut world = World::new(
+        r#"
+steps:
+  - { command: "tidegate-agent pipeline upload more.yml", key: uploader }
+  - { command: "echo 'steps: [{ command: a, key: uploader }]' | tidegate-agent pipeline upload", key: twin }
+  - wait
+  - { command: "true", key: never }
+"#,
+    );
+    world.write(
+        "more.yml",
+        "steps:\n  - { command: 'true', key: fine }\n  - { comand: 'true', depends_on: [] }\n  - { command: 'true', retry: sometimes }\n",
+    );
+    world.commit("findings");
+    world.start();
+    world.push();
+    let build = world.finished(1);
+    assert_eq!(build["state"], "failed", "{build:#}");
+    assert_eq!(job(&build, "uploader")["attempts"][0]["exit_status"], 1);
+    assert_eq!(job(&build, "twin")["attempts"][0]["exit_status"], 1);
+    assert_eq!(job(&build, "never")["attempts"].as_array().unwrap().len(), 0);
+    let jobs = build["jobs"].as_array().unwrap();
+    assert!(jobs.iter().all(|j| j["key"] != "fine"), "{build:#}");
+    let log = world.logs("uploader");
+    for wanted in ["--> more.yml:3", "--> more.yml:4", "error: `more.yml` was not added to the build"] {
+        assert!(log.contains(wanted), "`{wanted}` is not in\n{log}");
+    }
+    assert!(world.logs("twin").contains("uploader"), "{}", world.logs("twin"));
+}
