@@ -18,8 +18,8 @@ use tidegate_engine::ports::Forge;
 use tidegate_engine::{Engine, Ports, resident};
 use tidegate_github::webhook::Secrets;
 use tidegate_local::{
-    Database, DirBlobs, FleetSettings, GitRepositories, ProcessFleet, QueueSettings, SqliteQueue, SqliteStore, StateDir,
-    SystemClock, SystemIds, blob_routes,
+    Database, DirBlobs, FleetSettings, GitRepositories, ProcessFleet, QueueSettings, SqliteQueue, SqliteStore,
+    StateDir, SystemClock, SystemIds, blob_routes,
 };
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -58,11 +58,7 @@ impl ApiFile {
 pub(crate) enum StartError {
     /// A port is taken, or may not be used.
     #[error("cannot listen on {address} ({key} in the configuration): {why}")]
-    Listen {
-        address: SocketAddr,
-        key: &'static str,
-        why: String,
-    },
+    Listen { address: SocketAddr, key: &'static str, why: String },
     /// Anything else, said by whoever knows.
     #[error("{0:#}")]
     Other(#[from] anyhow::Error),
@@ -141,12 +137,8 @@ impl Server {
         let engine = Arc::new(Engine::new(ports, config.settings()));
 
         let token = random_text();
-        let deps = webhook::Deps {
-            secrets: secrets(config)?,
-            limit: WEBHOOK_LIMIT,
-            queue,
-            clock: Arc::new(SystemClock),
-        };
+        let deps =
+            webhook::Deps { secrets: secrets(config)?, limit: WEBHOOK_LIMIT, queue, clock: Arc::new(SystemClock) };
         let private_routes = gate::routes(Arc::clone(&engine), Arc::new(ProcessCallers(fleet.clone())))
             .merge(tidegate_console::routes(Arc::clone(&engine), ApiToken::new(token.clone())))
             .merge(blob_routes(blobs));

@@ -20,12 +20,15 @@ fn no_pipeline_file_is_a_failed_build_that_says_where_it_looked() {
 
 #[test]
 fn a_broken_pipeline_file_is_a_failed_build_with_its_findings() {
-    let mut world = World::new("steps:\n  - command: a\n    key: x\n  - command: b\n    key: x\n  - command: c\n    parallelism: many\n");
+    let mut world = World::new(
+        "steps:\n  - command: a\n    key: x\n  - command: b\n    key: x\n  - command: c\n    parallelism: many\n",
+    );
     world.start();
     world.push();
     let build = world.finished(1);
     assert_eq!(build["state"], "failed");
-    let lines: Vec<u64> = build["diagnostics"].as_array().unwrap().iter().map(|d| d["line"].as_u64().unwrap()).collect();
+    let lines: Vec<u64> =
+        build["diagnostics"].as_array().unwrap().iter().map(|d| d["line"].as_u64().unwrap()).collect();
     assert!(lines.contains(&5) && lines.contains(&7), "{build:#}");
 }
 
@@ -53,7 +56,9 @@ fn what_is_not_to_be_built_makes_no_build() {
     let payload = std::fs::read_to_string(&file).unwrap();
     let head = world.git(["rev-parse", "HEAD"]);
     let variants = [
-        payload.replace("\"deleted\":false", "\"deleted\":true").replace(&format!("\"after\":\"{head}\""), &format!("\"after\":\"{}\"", "0".repeat(40))),
+        payload
+            .replace("\"deleted\":false", "\"deleted\":true")
+            .replace(&format!("\"after\":\"{head}\""), &format!("\"after\":\"{}\"", "0".repeat(40))),
         payload.replace("refs/heads/gone", "refs/heads/skipped").replace("first", "first [skip ci]"),
         payload.replace("\"id\":4242", "\"id\":999"),
     ];
@@ -77,7 +82,14 @@ fn forged_deliveries_change_nothing_and_secrets_stay_out_of_the_log() {
     let mut world = World::new("steps: [{ command: 'true' }]");
     world.start();
     let file = world.payload("refs/heads/main", &"0".repeat(40));
-    let forged = world.run(["deliver".as_ref(), file.as_os_str(), "--event".as_ref(), "push".as_ref(), "--secret".as_ref(), "wrong".as_ref()]);
+    let forged = world.run([
+        "deliver".as_ref(),
+        file.as_os_str(),
+        "--event".as_ref(),
+        "push".as_ref(),
+        "--secret".as_ref(),
+        "wrong".as_ref(),
+    ]);
     assert_eq!(forged.status.code(), Some(1), "{}", text(&forged.stderr));
     world.push();
     world.finished(1);
@@ -108,7 +120,11 @@ fn a_taken_port_is_named() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();
     let world = World::new("steps: []");
-    std::fs::write(world.path().join("tidegate.toml"), format!("listen = \"127.0.0.1:{port}\"\napi_listen = \"127.0.0.1:0\"\n")).unwrap();
+    std::fs::write(
+        world.path().join("tidegate.toml"),
+        format!("listen = \"127.0.0.1:{port}\"\napi_listen = \"127.0.0.1:0\"\n"),
+    )
+    .unwrap();
     let output = world.run(["up"]);
     assert_eq!(output.status.code(), Some(2));
     assert!(text(&output.stderr).contains(&port.to_string()), "{}", text(&output.stderr));

@@ -43,7 +43,9 @@ steps:
     assert_eq!(world.builds().len(), 2);
 
     // Idle instances leave by themselves.
-    world.until("all instances are gone", || (world.instances().is_empty() && world.processes().is_empty()).then_some(()));
+    world.until("all instances are gone", || {
+        (world.instances().is_empty() && world.processes().is_empty()).then_some(())
+    });
     assert!(world.stop_server().success());
 }
 
@@ -91,7 +93,10 @@ steps:
 "#,
     );
     let flag = world.path().join("flag");
-    world.write(".tidegate/pipeline.yml", &fs_read(&world, ".tidegate/pipeline.yml").replace("$$TIDEGATE_STORY_FLAG", &flag.display().to_string()));
+    world.write(
+        ".tidegate/pipeline.yml",
+        &fs_read(&world, ".tidegate/pipeline.yml").replace("$$TIDEGATE_STORY_FLAG", &flag.display().to_string()),
+    );
     world.commit("flag");
     world.start();
     world.push();

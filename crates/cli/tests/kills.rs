@@ -10,7 +10,10 @@ use world::{World, attempts, job, kill};
 /// A job that writes one line to a file outside when it begins and one when it ends.
 fn counted(world: &World, key: &str, body: &str) -> String {
     let file = world.path().join("effects");
-    format!("  - {{ command: \"echo begin-{key} >> {0}; {body}; echo end-{key} >> {0}\", key: {key} }}\n", file.display())
+    format!(
+        "  - {{ command: \"echo begin-{key} >> {0}; {body}; echo end-{key} >> {0}\", key: {key} }}\n",
+        file.display()
+    )
 }
 
 fn effects(world: &World, line: &str) -> usize {
@@ -48,8 +51,12 @@ fn a_server_that_is_killed_goes_on_where_it_was() {
 #[test]
 fn an_instance_that_is_killed_costs_the_user_nothing() {
     let mut world = World::empty();
-    let job_text = counted(&world, "victim", "if [ \\\"$$(grep -c begin-victim FILE)\\\" = 1 ]; then (setsid sleep 300 &); sleep 300; fi")
-        .replace("FILE", &world.path().join("effects").display().to_string());
+    let job_text = counted(
+        &world,
+        "victim",
+        "if [ \\\"$$(grep -c begin-victim FILE)\\\" = 1 ]; then (setsid sleep 300 &); sleep 300; fi",
+    )
+    .replace("FILE", &world.path().join("effects").display().to_string());
     world.write(".tidegate/pipeline.yml", &format!("steps:\n{job_text}"));
     world.commit("jobs");
     world.start();

@@ -156,7 +156,9 @@ impl Reader<'_> {
     ) -> Result<Option<SecretString>, ConfigError> {
         let (text, span) = match (here, file) {
             (Some(_), Some(file)) => {
-                return Err(self.wrong(Some(file.span()), format!("`{what}` and `{what}_file` are both given: keep one")));
+                return Err(
+                    self.wrong(Some(file.span()), format!("`{what}` and `{what}_file` are both given: keep one"))
+                );
             }
             (None, None) => return Ok(None),
             (Some(here), None) => (here.get_ref().clone(), here.span()),
@@ -195,7 +197,8 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<Config, ConfigError> {
     let address = |value: &Option<Spanned<String>>, default: SocketAddr| match value {
         None => Ok(default),
         Some(value) => reader.at(value, |text| {
-            text.parse().map_err(|_| format!("`{text}` is not an address: write IP and port, such as \"127.0.0.1:8920\""))
+            text.parse()
+                .map_err(|_| format!("`{text}` is not an address: write IP and port, such as \"127.0.0.1:8920\""))
         }),
     };
     let listen = address(&written.listen, defaults.listen)?;
@@ -231,11 +234,8 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<Config, ConfigError> {
 
 fn webhook(reader: &Reader<'_>, written: &Webhook) -> Result<Option<WebhookSecrets>, ConfigError> {
     let current = reader.secret("secret", written.secret.as_ref(), written.secret_file.as_ref())?;
-    let previous = reader.secret(
-        "previous_secret",
-        written.previous_secret.as_ref(),
-        written.previous_secret_file.as_ref(),
-    )?;
+    let previous =
+        reader.secret("previous_secret", written.previous_secret.as_ref(), written.previous_secret_file.as_ref())?;
     match (current, previous) {
         (Some(current), previous) => Ok(Some(WebhookSecrets { current, previous })),
         (None, None) => Ok(None),
@@ -312,7 +312,8 @@ fn pipelines(
             .as_ref()
             .map(|file| {
                 reader.at(file, |path| {
-                    let inside = !path.is_empty() && !path.starts_with('/') && !path.split('/').any(|part| part == "..");
+                    let inside =
+                        !path.is_empty() && !path.starts_with('/') && !path.split('/').any(|part| part == "..");
                     if inside { Ok(path.clone()) } else { Err(format!("`{path}` is not a path inside the repository")) }
                 })
             })
@@ -374,7 +375,9 @@ fn limits(reader: &Reader<'_>, written: &Limits) -> Result<LimitSettings, Config
     let silence = written.silence.as_ref().map_or(defaults.silence, |span| span.get_ref().0);
     if silence < beat * 5 {
         let span = written.silence.as_ref().map(Spanned::span);
-        return Err(reader.wrong(span, "`silence` must be at least five times `beat`, or instances are given up for nothing"));
+        return Err(
+            reader.wrong(span, "`silence` must be at least five times `beat`, or instances are given up for nothing")
+        );
     }
     Ok(LimitSettings {
         wait: or(written.wait, defaults.wait),

@@ -1,6 +1,11 @@
 //! The whole system as its users see it: the real binary, a real git repository, real processes, signed webhooks over
 //! loopback. Stories drive it through its public edges only.
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a story that cannot go on has failed")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stderr,
+    reason = "a story that cannot go on has failed, and shows the log of the server then"
+)]
 #![allow(dead_code, clippy::allow_attributes, reason = "each story uses a part of the world")]
 
 use std::ffi::OsStr;
@@ -11,13 +16,13 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-pub const SECRET: &str = "a secret of stories, never printed";
-pub const REPOSITORY: u64 = 4242;
+pub(crate) const SECRET: &str = "a secret of stories, never printed";
+pub(crate) const REPOSITORY: u64 = 4242;
 
 /// How long anything may take before the story has failed.
 const DEADLINE: Duration = Duration::from_secs(60);
 
-pub struct World {
+pub(crate) struct World {
     dir: tempfile::TempDir,
     server: Option<Child>,
     width: u32,
@@ -26,7 +31,7 @@ pub struct World {
 
 impl World {
     /// A repository with this pipeline file, and a configuration. Nothing runs yet.
-    pub fn new(pipeline: &str) -> Self {
+    pub(crate) fn new(pipeline: &str) -> Self {
         let world = Self::empty();
         world.write(".tidegate/pipeline.yml", pipeline);
         world.commit("first");
@@ -34,7 +39,7 @@ impl World {
     }
 
     /// A repository without a pipeline file.
-    pub fn empty() -> Self {
+    pub(crate) fn empty() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let world = Self { dir, server: None, width: 4, extra: String::new() };
         fs::create_dir_all(world.repo()).unwrap();
@@ -45,30 +50,30 @@ impl World {
     }
 
     /// How many instances there may be.
-    pub fn width(mut self, width: u32) -> Self {
+    pub(crate) fn width(mut self, width: u32) -> Self {
         self.width = width;
         self
     }
 
     /// More configuration.
-    pub fn config(mut self, text: &str) -> Self {
+    pub(crate) fn config(mut self, text: &str) -> Self {
         self.extra = text.to_owned();
         self
     }
 
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.dir.path()
     }
 
-    pub fn repo(&self) -> PathBuf {
+    pub(crate) fn repo(&self) -> PathBuf {
         self.path().join("repo")
     }
 
-    pub fn state(&self) -> PathBuf {
+    pub(crate) fn state(&self) -> PathBuf {
         self.path().join("state")
     }
 
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.path().join("server.log")).unwrap_or_default()
     }
 
@@ -86,7 +91,7 @@ impl World {
         path
     }
 
-    pub fn git<const N: usize>(&self, args: [&str; N]) -> String {
+    pub(crate) fn git<const N: usize>(&self, args: [&str; N]) -> String {
         let output = Command::new("git")
             .args(["-c", "user.name=Story", "-c", "user.email=story@example.com", "-c", "commit.gpgsign=false"])
             .args(args)
@@ -97,21 +102,21 @@ impl World {
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     }
 
-    pub fn write(&self, path: &str, content: &str) {
+    pub(crate) fn write(&self, path: &str, content: &str) {
         let path = self.repo().join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, content).unwrap();
     }
 
     /// Commits everything; returns the commit.
-    pub fn commit(&self, message: &str) -> String {
+    pub(crate) fn commit(&self, message: &str) -> String {
         self.git(["add", "--all"]);
         self.git(["commit", "--quiet", "--allow-empty", "-m", message]);
         self.git(["rev-parse", "HEAD"])
     }
 
     /// The command as a user would type it.
-    pub fn tidegate<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Command {
+    pub(crate) fn tidegate<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
         command
             .args(args)
@@ -122,12 +127,12 @@ impl World {
         command
     }
 
-    pub fn run<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Output {
+    pub(crate) fn run<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Output {
         self.tidegate(args).output().unwrap()
     }
 
     /// Starts the server and waits until it answers.
-    pub fn start(&mut self) -> &mut Self {
+    pub(crate) fn start(&mut self) -> &mut Self {
         self.write_config();
         let log = fs::OpenOptions::new().create(true).append(true).open(self.path().join("server.log")).unwrap();
         let child = self
@@ -148,12 +153,12 @@ impl World {
         self
     }
 
-    pub fn server_pid(&self) -> u32 {
+    pub(crate) fn server_pid(&self) -> u32 {
         self.server.as_ref().expect("the server runs").id()
     }
 
     /// kill -9.
-    pub fn kill_server(&mut self) -> &mut Self {
+    pub(crate) fn kill_server(&mut self) -> &mut Self {
         let mut child = self.server.take().expect("the server runs");
         child.kill().unwrap();
         child.wait().unwrap();
@@ -161,7 +166,7 @@ impl World {
     }
 
     /// SIGTERM.
-    pub fn stop_server(&mut self) -> ExitStatus {
+    pub(crate) fn stop_server(&mut self) -> ExitStatus {
         let mut child = self.server.take().expect("the server runs");
         kill(child.id(), "TERM");
         let deadline = Instant::now() + DEADLINE;
@@ -175,7 +180,7 @@ impl World {
     }
 
     /// Polls until `what` holds: a condition with a deadline.
-    pub fn until<T>(&self, what: &str, mut check: impl FnMut() -> Option<T>) -> T {
+    pub(crate) fn until<T>(&self, what: &str, mut check: impl FnMut() -> Option<T>) -> T {
         let deadline = Instant::now() + DEADLINE;
         loop {
             if let Some(found) = check() {
@@ -187,7 +192,7 @@ impl World {
     }
 
     /// A push payload for what the repository has now.
-    pub fn payload(&self, git_ref: &str, before: &str) -> PathBuf {
+    pub(crate) fn payload(&self, git_ref: &str, before: &str) -> PathBuf {
         let head = self.git(["rev-parse", "HEAD"]);
         let message = self.git(["log", "-1", "--format=%B"]);
         let payload = serde_json::json!({
@@ -208,12 +213,12 @@ impl World {
     }
 
     /// Delivers a push of the current commit to `main`.
-    pub fn push(&self) -> Output {
+    pub(crate) fn push(&self) -> Output {
         self.push_as(&format!("story-{}", self.git(["rev-parse", "HEAD"])))
     }
 
     /// The same, with a delivery id of one's own.
-    pub fn push_as(&self, delivery: &str) -> Output {
+    pub(crate) fn push_as(&self, delivery: &str) -> Output {
         let file = self.payload("refs/heads/main", &"0".repeat(40));
         let output = self.run([
             "deliver".as_ref(),
@@ -227,44 +232,44 @@ impl World {
         output
     }
 
-    pub fn builds(&self) -> Vec<Value> {
+    pub(crate) fn builds(&self) -> Vec<Value> {
         let output = self.run(["builds", "--json"]);
         assert!(output.status.success(), "{}", text(&output.stderr));
         let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
         answer["builds"].as_array().unwrap().clone()
     }
 
-    pub fn build(&self, number: u64) -> Option<Value> {
+    pub(crate) fn build(&self, number: u64) -> Option<Value> {
         let output = self.run(["build", "show", &number.to_string(), "--json"]);
         output.status.success().then(|| serde_json::from_slice(&output.stdout).unwrap())
     }
 
     /// Waits until a build satisfies a condition.
-    pub fn build_until(&self, number: u64, what: &str, check: impl Fn(&Value) -> bool) -> Value {
+    pub(crate) fn build_until(&self, number: u64, what: &str, check: impl Fn(&Value) -> bool) -> Value {
         self.until(what, || self.build(number).filter(|build| check(build)))
     }
 
     /// Waits until a build is over.
-    pub fn finished(&self, number: u64) -> Value {
+    pub(crate) fn finished(&self, number: u64) -> Value {
         self.build_until(number, &format!("build {number} is over"), |build| {
             matches!(build["state"].as_str(), Some("passed" | "failed" | "canceled" | "not_run"))
         })
     }
 
-    pub fn logs(&self, job: &str) -> String {
+    pub(crate) fn logs(&self, job: &str) -> String {
         let output = self.run(["logs", "1", job]);
         assert!(output.status.success(), "{}", text(&output.stderr));
         text(&output.stdout)
     }
 
-    pub fn instances(&self) -> Vec<Value> {
+    pub(crate) fn instances(&self) -> Vec<Value> {
         let output = self.run(["instances", "--json"]);
         let answer: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
         answer["instances"].as_array().cloned().unwrap_or_default()
     }
 
     /// Processes that carry the mark of an instance of this world.
-    pub fn processes(&self) -> Vec<(u32, String)> {
+    pub(crate) fn processes(&self) -> Vec<(u32, String)> {
         let state = self.state().display().to_string();
         let mut found = Vec::new();
         for entry in fs::read_dir("/proc").unwrap().flatten() {
@@ -302,21 +307,21 @@ impl Drop for World {
     }
 }
 
-pub fn kill(pid: u32, signal: &str) {
+pub(crate) fn kill(pid: u32, signal: &str) {
     let _ = Command::new("kill").args([&format!("-{signal}"), &pid.to_string()]).stderr(Stdio::null()).status();
 }
 
-pub fn text(bytes: &[u8]) -> String {
+pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
 /// A job of a build, by key or label.
-pub fn job<'a>(build: &'a Value, name: &str) -> &'a Value {
+pub(crate) fn job<'a>(build: &'a Value, name: &str) -> &'a Value {
     let jobs = build["jobs"].as_array().unwrap();
     let found = jobs.iter().find(|j| j["key"] == name || j["label"] == name);
     found.unwrap_or_else(|| panic!("no job {name} in {build:#}"))
 }
 
-pub fn attempts(job: &Value) -> &Vec<Value> {
+pub(crate) fn attempts(job: &Value) -> &Vec<Value> {
     job["attempts"].as_array().unwrap()
 }
