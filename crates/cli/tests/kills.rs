@@ -22,7 +22,7 @@ fn effects(world: &World, line: &str) -> usize {
 
 #[test]
 fn a_server_that_is_killed_goes_on_where_it_was() {
-    let mut world = World::empty();
+    let world = World::empty();
     let jobs: String = (0..6).map(|n| counted(&world, &format!("job{n}"), "sleep 1")).collect();
     world.write(".tidegate/pipeline.yml", &format!("steps:\n{jobs}  - wait\n  - {{ command: 'true', key: last }}\n"));
     world.commit("jobs");
