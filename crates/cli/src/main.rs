@@ -1,4 +1,4 @@
-//! The `tidegate` binary: the server, and the commands of those who use it.
+#![doc = include_str!("../README.md")]
 
 mod args;
 mod client;

@@ -162,6 +162,8 @@ pub(super) fn instance_events(before: &[InstanceAnswer], now: &[InstanceAnswer],
     for instance in now {
         match before.iter().find(|old| old.id == instance.id) {
             None => events.push(event(instance, "launched")),
+            // One that said that it leaves is not lost.
+            Some(old) if old.state == "closing" && instance.state == "lost" => {}
             Some(old) if old.state != instance.state => events.push(event(instance, &instance.state)),
             Some(_) => {}
         }
