@@ -3,7 +3,8 @@
 //!
 //! Kept: colours (SGR), erasing within the line, and links (OSC 8) to `http` and `https`. Dropped: every other control
 //! sequence, OSC, DCS, APC, PM, SOS, and the C1 controls in UTF-8. Bytes that are no escape sequences stay as they
-//! are, valid UTF-8 or not. A sequence that is not ended ends with its line, so that it swallows no more than that.
+//! are, valid UTF-8 or not, but for half a character before a sequence. A sequence that is not ended ends with its line,
+//! so that it swallows no more than that.
 
 /// The longest parameters of a control sequence that is kept.
 const LONGEST_PARAMETERS: usize = 64;
@@ -92,6 +93,11 @@ impl Escapes {
             (State::Text, SO) => {}
             (State::Text, _) => out.push(byte),
             (State::C1, 0x80..=0x9f) => self.back_to_text(),
+            // What follows may be dropped, and what comes after that would make a control of the two.
+            (State::C1, ESC | C1 | SO) => {
+                out.extend_from_slice("\u{fffd}".as_bytes());
+                self.again(byte, out);
+            }
             (State::C1, _) => {
                 out.push(C1);
                 self.again(byte, out);
@@ -210,6 +216,9 @@ mod tests {
         }
         let long = format!("\x1b[{}mx", "1;".repeat(100));
         assert_eq!(filtered(long.as_bytes()), b"x");
+        for apart in [&b"\xc2\x1b[@\x9b"[..], b"\xc2\xc2\x80\x9b", b"\xc2\x0e\x9b"] {
+            assert_eq!(filtered(apart), b"\xef\xbf\xbd\x9b");
+        }
         assert_eq!(filtered(b"\xff\x80\xc3\x28\xc2"), b"\xff\x80\xc3\x28\xc2");
     }
 
