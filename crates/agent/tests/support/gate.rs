@@ -15,6 +15,7 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 use tidegate_core::ids::AttemptId;
 use tidegate_core::wire::gate::*;
+use tidegate_core::wire::job::*;
 use tokio::runtime::Runtime;
 
 use super::{PATIENCE, TOKEN};
@@ -55,6 +56,8 @@ pub struct Memory {
     pub lost_uploads: u32,
     /// What an upload is answered with.
     pub upload_answer: Option<UploadAnswer>,
+    pub meta_data: BTreeMap<String, String>,
+    pub annotations: Vec<Annotate>,
 }
 
 type Shared = Arc<(Mutex<Memory>, Condvar)>;
@@ -81,7 +84,7 @@ impl Gate {
         self.with(|m| m.base = base.clone());
         let app = Router::new()
             .route("/gate/{verb}", post(verb))
-            .route("/put/{*key}", put(store))
+            .route("/put/{*key}", put(store).get(load))
             .layer(DefaultBodyLimit::max(1 << 30))
             .with_state(Arc::clone(&self.shared));
         runtime.spawn(async move { axum::serve(listener, app).await });
@@ -217,6 +220,17 @@ async fn verb(State(shared): State<Shared>, Path(verb): Path<String>, headers: H
         }
         "artifacts" => artifacts(memory, read(&body)),
         "upload" => upload(memory, read(&body)),
+        "meta_data" => meta_data(memory, read(&body)),
+        "find_artifacts" => found(memory, &read(&body)),
+        "fetch_artifacts" => {
+            let ask: FetchArtifacts = read(&body);
+            let urls = ask.files.iter().map(|(a, n)| format!("{}/put/{}", memory.base, artifact_key(a, *n)));
+            ok(&FetchArtifactsAnswer { urls: urls.collect() })
+        }
+        "annotate" => {
+            memory.annotations.push(read(&body));
+            ok(&AnnotateAnswer { existed: memory.annotations.len() > 1 })
+        }
         "result" => {
             let result: ReportResult = read(&body);
             memory.held = None;
@@ -253,6 +267,36 @@ fn artifacts(memory: &mut Memory, ask: Artifacts) -> Answer {
     }
     memory.artifacts.sort_by_key(|f| f.number);
     ok(&ArtifactsAnswer { urls })
+}
+
+fn meta_data(memory: &mut Memory, ask: MetaData) -> Answer {
+    let mut answer = MetaDataAnswer::default();
+    match ask.ask {
+        MetaDataAsk::Set(entries) => memory.meta_data.extend(entries),
+        MetaDataAsk::Get(name) => answer.value = memory.meta_data.get(&name).cloned(),
+        MetaDataAsk::Keys => answer.keys = memory.meta_data.keys().cloned().collect(),
+    }
+    ok(&answer)
+}
+
+/// One in each answer.
+fn found(memory: &Memory, ask: &FindArtifacts) -> Answer {
+    if ask.step.as_deref().is_some_and(|step| step != "this") {
+        return refuse(StatusCode::UNPROCESSABLE_ENTITY, "the build has no such step");
+    }
+    let at: usize = ask.after.as_ref().map_or(0, |after| after.parse().unwrap());
+    let files = memory.artifacts.get(at).map(|file| FoundArtifact {
+        attempt: ask.attempt.clone(),
+        job_id: "job-1".to_owned(),
+        file: file.clone(),
+        created_at: "2026-01-02T03:04:05Z".to_owned(),
+    });
+    let next = (at + 1 < memory.artifacts.len()).then(|| (at + 1).to_string());
+    ok(&FindArtifactsAnswer { files: files.into_iter().collect(), next })
+}
+
+async fn load(State(shared): State<Shared>, Path(key): Path<String>) -> Result<Vec<u8>, StatusCode> {
+    shared.0.lock().unwrap().objects.get(&key).cloned().ok_or(StatusCode::NOT_FOUND)
 }
 
 fn upload(memory: &mut Memory, upload: Upload) -> Answer {
