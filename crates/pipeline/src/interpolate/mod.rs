@@ -90,9 +90,7 @@ impl Handler for Names<'_> {
         operation == Operation::IfEmpty
     }
 
-    fn leave(&mut self, _: &str, _: Operation, _: usize, _: usize) -> Result<(), InterpolateError> {
-        Ok(())
-    }
+    fn leave(&mut self, _: &str, _: Operation, _: usize, _: usize) {}
 }
 
 /// The first variables that are replaced in a text, defaults included, and the bytes at which each expansion begins
@@ -120,11 +118,10 @@ impl Handler for Places {
         true
     }
 
-    fn leave(&mut self, name: &str, _: Operation, start: usize, end: usize) -> Result<(), InterpolateError> {
+    fn leave(&mut self, name: &str, _: Operation, start: usize, end: usize) {
         if self.found.len() < self.most {
             self.found.push((name.to_owned(), start..end));
         }
-        Ok(())
     }
 }
 
@@ -138,9 +135,10 @@ pub(crate) struct Expanded {
 /// Interpolates, or says at which bytes of the text it went wrong.
 pub(crate) fn expand<L: Lookup + ?Sized>(text: &str, env: &L, depth: usize) -> Result<Expanded, InterpolateError> {
     let out = Expanded { text: String::with_capacity(text.len()), unknown: false };
-    let mut expander = Expander { env, out, messages: Vec::new() };
+    let mut expander = Expander { env, out, messages: Vec::new(), failed: None };
+    // That a text is malformed comes before that a variable is missing.
     parse::parse(text, depth, &mut expander)?;
-    Ok(expander.out)
+    expander.failed.map_or(Ok(expander.out), Err)
 }
 
 struct Expander<'e, L: ?Sized> {
@@ -148,6 +146,8 @@ struct Expander<'e, L: ?Sized> {
     out: Expanded,
     /// Where the messages of required variables without a value begin in the result.
     messages: Vec<usize>,
+    /// The first required variable without a value.
+    failed: Option<InterpolateError>,
 }
 
 impl<L: Lookup + ?Sized> Handler for Expander<'_, L> {
@@ -187,13 +187,14 @@ impl<L: Lookup + ?Sized> Handler for Expander<'_, L> {
         false
     }
 
-    fn leave(&mut self, name: &str, operation: Operation, start: usize, end: usize) -> Result<(), InterpolateError> {
+    fn leave(&mut self, name: &str, operation: Operation, start: usize, end: usize) {
         if operation != Operation::Required || self.env.lookup(name) != Known::Unset {
-            return Ok(());
+            return;
         }
         let begin = self.messages.pop().unwrap_or(0);
         let said = self.out.text.get(begin..).filter(|said| !said.is_empty()).unwrap_or("not set");
-        Err(InterpolateError { message: format!("${name}: {said}"), start, end, required: true })
+        let message = format!("${name}: {said}");
+        self.failed.get_or_insert(InterpolateError { message, start, end, required: true });
     }
 }
 

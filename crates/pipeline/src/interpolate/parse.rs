@@ -27,7 +27,7 @@ pub(super) trait Handler {
     /// An expansion begins. Whether its inside, where it has one, is handed on.
     fn enter(&mut self, name: &str, operation: Operation, start: usize) -> bool;
     /// The expansion ends.
-    fn leave(&mut self, name: &str, operation: Operation, start: usize, end: usize) -> Result<(), InterpolateError>;
+    fn leave(&mut self, name: &str, operation: Operation, start: usize, end: usize);
 }
 
 pub(super) fn parse(text: &str, depth: usize, handler: &mut dyn Handler) -> Result<(), InterpolateError> {
@@ -56,9 +56,7 @@ impl Handler for Nobody {
     fn enter(&mut self, _: &str, _: Operation, _: usize) -> bool {
         false
     }
-    fn leave(&mut self, _: &str, _: Operation, _: usize, _: usize) -> Result<(), InterpolateError> {
-        Ok(())
-    }
+    fn leave(&mut self, _: &str, _: Operation, _: usize, _: usize) {}
 }
 
 struct Parser<'t, 'h> {
@@ -143,7 +141,8 @@ impl<'t> Parser<'t, '_> {
             Some('{') => self.braces(start),
             Some(c) if c.is_alphabetic() => {
                 let name = self.name();
-                self.simple(name, Operation::Plain, start)
+                self.simple(name, Operation::Plain, start);
+                Ok(())
             }
             _ => {
                 self.at = start;
@@ -158,12 +157,11 @@ impl<'t> Parser<'t, '_> {
     }
 
     /// An expansion without an inside.
-    fn simple(&mut self, name: &str, operation: Operation, start: usize) -> Result<(), InterpolateError> {
-        if self.skip > 0 {
-            return Ok(());
+    fn simple(&mut self, name: &str, operation: Operation, start: usize) {
+        if self.skip == 0 {
+            self.handler.enter(name, operation, start);
+            self.handler.leave(name, operation, start, self.at);
         }
-        self.handler.enter(name, operation, start);
-        self.handler.leave(name, operation, start, self.at)
     }
 
     /// From a `{` to its `}`; `start` is where the expansion began.
@@ -182,7 +180,8 @@ impl<'t> Parser<'t, '_> {
         let operation = match self.next() {
             Some('}') => {
                 self.depth += 1;
-                return self.simple(name, Operation::Plain, start);
+                self.simple(name, Operation::Plain, start);
+                return Ok(());
             }
             Some(':') if self.peek() == Some('-') => {
                 self.at += 1;
@@ -207,7 +206,7 @@ impl<'t> Parser<'t, '_> {
         }
         self.depth += 1;
         if self.skip == 0 {
-            self.handler.leave(name, operation, start, self.at)?;
+            self.handler.leave(name, operation, start, self.at);
         }
         Ok(())
     }
