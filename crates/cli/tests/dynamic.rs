@@ -39,6 +39,8 @@ steps:
       test "$$(tidegate-agent meta-data get answer)" = 42
       tidegate-agent meta-data exists answer
       tidegate-agent meta-data exists question || test $$? = 100
+      test "$$(tidegate-agent step get outcome --step second)" = passed
+      test "$$(tidegate-agent step get key)-$$(tidegate-agent step get state)" = third-running
       tidegate-agent artifact download 'out/**/*.txt' got --step second
       echo "the $WHO has $$(cat got/out/deep/note.txt)"
 "#,

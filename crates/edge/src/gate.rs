@@ -58,7 +58,20 @@ macro_rules! verbs {
     };
 }
 
-verbs!(beat, next, start, presign, artifacts, upload, result, meta_data, find_artifacts, fetch_artifacts, annotate);
+verbs!(
+    beat,
+    next,
+    start,
+    presign,
+    artifacts,
+    upload,
+    result,
+    meta_data,
+    find_artifacts,
+    fetch_artifacts,
+    annotate,
+    show_step
+);
 
 impl Gate {
     fn open<T: DeserializeOwned>(&self, headers: &HeaderMap, body: &[u8]) -> Result<(Caller, T), Box<Response>> {

@@ -39,6 +39,9 @@ pub(super) enum Command {
     /// Change what `annotate` wrote.
     #[command(subcommand)]
     Annotation(Annotation),
+    /// What is known of the steps of the build.
+    #[command(subcommand)]
+    Step(Step),
     /// The environment of what runs next in this job.
     #[command(subcommand)]
     Env(Env),
@@ -225,6 +228,18 @@ impl From<Style> for AnnotationStyle {
             Style::Error => Self::Error,
         }
     }
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Step {
+    /// Print what a step is, or one attribute of it.
+    Get {
+        /// type, key, label, state or outcome.
+        attribute: Option<String>,
+        /// The key or label of the step; the one of this job when not given.
+        #[arg(long)]
+        step: Option<String>,
+    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -10,6 +10,7 @@ mod env;
 mod input;
 mod meta_data;
 mod pipeline;
+mod step;
 pub(crate) mod wire;
 mod yaml;
 
@@ -24,7 +25,7 @@ use crate::job::api::NAMES;
 use args::{Arguments, Command};
 
 /// Commands that scripts may expect and that do not exist here.
-const MISSING: [&str; 15] = [
+const MISSING: [&str; 14] = [
     "bootstrap",
     "build",
     "cache",
@@ -37,7 +38,6 @@ const MISSING: [&str; 15] = [
     "resume",
     "secret",
     "start",
-    "step",
     "stop",
     "tool",
 ];
@@ -77,6 +77,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Artifact(command) => artifact::run(&command),
         Command::Annotate(annotate) => annotate::write(&annotate),
         Command::Annotation(command) => annotate::run(&command),
+        Command::Step(command) => step::run(&command),
         Command::Env(command) => env::run(&command),
         Command::Redactor(command) => env::redactor(&command),
         Command::Other(words) => {

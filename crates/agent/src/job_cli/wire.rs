@@ -21,6 +21,8 @@ pub(crate) const FIND: &str = "/tidegate/v0/artifacts/find";
 pub(crate) const FETCH: &str = "/tidegate/v0/artifacts/fetch";
 /// [`Annotation`], answered by [`AnnotateAnswer`](tidegate_core::wire::job::AnnotateAnswer).
 pub(crate) const ANNOTATE: &str = "/tidegate/v0/annotate";
+/// The name of a step or `null`, answered by [`StepAnswer`](tidegate_core::wire::job::StepAnswer).
+pub(crate) const STEP: &str = "/tidegate/v0/step";
 /// The environment of the job, as the reference serves it.
 pub(crate) const ENV: &str = "/api/current-job/v0/env";
 /// Secrets to hide, as the reference takes them.

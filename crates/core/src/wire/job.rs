@@ -7,6 +7,7 @@
 //! | `find_artifacts` | [`FindArtifacts`] | [`FindArtifactsAnswer`] |
 //! | `fetch_artifacts` | [`FetchArtifacts`] | [`FetchArtifactsAnswer`] |
 //! | `annotate` | [`Annotate`] | [`AnnotateAnswer`] |
+//! | `show_step` | [`Step`] | [`StepAnswer`] |
 
 use serde::{Deserialize, Serialize};
 
@@ -104,6 +105,34 @@ pub struct FetchArtifacts {
 pub struct FetchArtifactsAnswer {
     /// In the order asked for.
     pub urls: Vec<String>,
+}
+
+/// Asks for a step of the build.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct Step {
+    /// As in [`super::gate::Beat`].
+    pub boot: String,
+    /// The held attempt.
+    pub attempt: AttemptId,
+    /// Its key, its label, or the id of one of its jobs; the step of the attempt itself when not given.
+    #[serde(default)]
+    pub step: Option<String>,
+}
+
+/// A step of the build.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+pub struct StepAnswer {
+    /// `command`, `wait`, `block`, `input` or `trigger`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Its key.
+    pub key: Option<String>,
+    /// What people see.
+    pub label: String,
+    /// `ignored`, `waiting_for_dependencies`, `ready`, `running`, `failing` or `finished`.
+    pub state: String,
+    /// `neutral`, `passed`, `soft_failed`, `hard_failed` or `errored`.
+    pub outcome: String,
 }
 
 /// Writes or removes an annotation: a text of the build that people see.

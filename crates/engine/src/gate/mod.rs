@@ -11,6 +11,7 @@ mod beat;
 mod find;
 mod hold;
 mod meta_data;
+mod step;
 mod upload;
 
 use serde::{Deserialize, Serialize};

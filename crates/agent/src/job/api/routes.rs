@@ -16,7 +16,7 @@ use tidegate_core::ids::AttemptId;
 use tidegate_core::wire::gate::{Refusal, Upload, UploadAnswer};
 use tidegate_core::wire::job::{
     Annotate, AnnotateAnswer, FetchArtifacts, FetchArtifactsAnswer, FindArtifacts, FindArtifactsAnswer, MetaData,
-    MetaDataAnswer,
+    MetaDataAnswer, Step, StepAnswer,
 };
 
 use super::super::env::{is_agent_only, is_possible};
@@ -37,6 +37,7 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .route(wire::FIND, post(find))
         .route(wire::FETCH, post(fetch))
         .route(wire::ANNOTATE, post(annotate))
+        .route(wire::STEP, post(step))
         .route(wire::ENV, get(env).patch(change_env).delete(unset_env))
         .route(wire::REDACTIONS, post(redact))
         .layer(DefaultBodyLimit::max(LIMIT))
@@ -167,6 +168,16 @@ async fn annotate(State(shared): State<Arc<Shared>>, body: Bytes) -> Response {
                 ask: asked.ask,
             };
             shared.ask::<_, AnnotateAnswer>("annotate", request).await
+        }
+        Err(refusal) => *refusal,
+    }
+}
+
+async fn step(State(shared): State<Arc<Shared>>, body: Bytes) -> Response {
+    match read(&body) {
+        Ok(step) => {
+            let request = Step { boot: shared.boot(), attempt: shared.attempt.clone(), step };
+            shared.ask::<_, StepAnswer>("show_step", request).await
         }
         Err(refusal) => *refusal,
     }
