@@ -5,7 +5,7 @@ use tidegate_pipeline::interpolate::{identifiers, interpolate};
 use tidegate_pipeline::{Context, Glob, Limits, Source, Unset, expand, lint, normalize, plan_view, render, view};
 
 /// Any bytes as a pipeline file.
-pub fn yaml(data: &[u8]) {
+pub(crate) fn yaml(data: &[u8]) {
     let source = Source { name: "p", text: data };
     let env = vec![("A".to_owned(), "x y".to_owned()), ("E".to_owned(), String::new())];
     for context in [
@@ -32,7 +32,7 @@ pub fn yaml(data: &[u8]) {
 }
 
 /// Any text as a text with variables.
-pub fn interpolation(data: &[u8]) {
+pub(crate) fn interpolation(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let env = [("A".to_owned(), "\u{e9}x".to_owned()), ("B_1".to_owned(), String::new())];
     let done = interpolate(text, &env);
@@ -45,7 +45,7 @@ pub fn interpolation(data: &[u8]) {
 }
 
 /// Any text as a condition.
-pub fn condition(data: &[u8]) {
+pub(crate) fn condition(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let limits = Limits { regex_backtracks: 10_000, ..Limits::default() };
     if let Err(errors) = validate(text, EntryPoint::StepNotification, &limits) {
@@ -71,7 +71,7 @@ pub fn condition(data: &[u8]) {
 }
 
 /// A glob and a path, separated by a newline.
-pub fn glob(data: &[u8]) {
+pub(crate) fn glob(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let (pattern, path) = text.split_once('\n').unwrap_or((text, ""));
     if pattern.len() > 1000 || path.len() > 1000 {
