@@ -392,7 +392,7 @@ impl Reader<'_, '_> {
                 for name in inner {
                     inner_fields.take_one(name);
                 }
-                self.only(&inner_fields, name, inner);
+                self.mostly(&inner_fields, name, inner);
                 out.insert(name.to_owned(), json::plain(field.node));
             }
         }
@@ -506,7 +506,7 @@ impl Reader<'_, '_> {
                 |(_, name)| format!("did you mean `{name}`?"),
             );
             self.report
-                .error(Code::BadValue, near.map_or(fields.span, |(span, _)| span), "nobody is named to be notified")
+                .warn(Code::BadValue, near.map_or(fields.span, |(span, _)| span), "nobody is named to be notified")
                 .help(help);
             return None;
         };
@@ -516,7 +516,7 @@ impl Reader<'_, '_> {
                 .error(Code::BadValue, found.key_span, format!("`{service}` cannot be notified of a step"))
                 .help("write it into the top-level `notify`");
         }
-        self.only(&fields, "notify", &names);
+        self.mostly(&fields, "notify", &names);
         Some(Notify { service: service.to_owned(), config: json::plain(found.node), condition })
     }
 }

@@ -62,7 +62,7 @@ impl Reader<'_, '_> {
         let format = fields.take_one("format");
         let default = fields.take_one("default");
         let known = ["text", "select", "key", "hint", "required", "default", "format", "options", "multiple"];
-        self.only(&fields, "fields", &known);
+        self.mostly(&fields, "fields", &known);
 
         let key = match key {
             Some(field) => self.field_key(field)?,
@@ -142,7 +142,7 @@ impl Reader<'_, '_> {
         let value = fields.take_one("value").and_then(|field| self.text(field));
         fields.take_one("hint");
         fields.take_one("required");
-        self.only(&fields, "options", &["label", "value", "hint", "required"]);
+        self.mostly(&fields, "options", &["label", "value", "hint", "required"]);
         match (label, value) {
             (Some(label), Some(value)) => Some((label, value)),
             (label, _) => {

@@ -117,9 +117,14 @@ impl Reader<'_, '_> {
     }
 
     fn dimension(&mut self, name: &str, field: Field<'_>) -> (String, Vec<String>) {
-        let Value::Seq(items) = &field.node.value else {
-            self.wrong_type::<()>(field, "a list of values");
-            return (name.to_owned(), Vec::new());
+        let items = match &field.node.value {
+            Value::Seq(items) => items.as_slice(),
+            // One value is a list of one.
+            Value::Str(_) | Value::Bool(_) | Value::Number(_) => std::slice::from_ref(field.node),
+            Value::Null | Value::Map(_) => {
+                self.wrong_type::<()>(field, "a list of values");
+                return (name.to_owned(), Vec::new());
+            }
         };
         let (most, longest) = (self.context.limits.matrix_values, self.context.limits.matrix_value_bytes);
         if items.len() > most {

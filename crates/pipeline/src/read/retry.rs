@@ -33,7 +33,7 @@ impl Reader<'_, '_> {
         if let Some(manual) = fields.take_one("manual") {
             retry.manual = self.manual_retry(manual);
         }
-        self.only(&fields, "retry", &["automatic", "manual"]);
+        self.mostly(&fields, "retry", &["automatic", "manual"]);
         retry
     }
 
@@ -119,7 +119,7 @@ impl Reader<'_, '_> {
             manual.permit_on_passed = self.boolean(field).unwrap_or(true);
         }
         manual.reason = fields.take_one("reason").and_then(|field| self.text(field));
-        self.only(&fields, "manual", &["allowed", "permit_on_passed", "reason"]);
+        self.mostly(&fields, "manual", &["allowed", "permit_on_passed", "reason"]);
         manual
     }
 

@@ -461,8 +461,18 @@ impl Reader<'_, '_> {
         }
     }
 
-    /// Reports the entries of an inner map that nobody asked for: there, an unknown one is an error of the author.
+    /// Reports the entries of an inner map that nobody asked for, where to ignore one would change what is meant: a
+    /// rule without its misspelt condition takes everything.
     pub(super) fn only(&mut self, fields: &Fields<'_>, name: &str, known: &[&str]) {
+        self.strange(fields, name, known, true);
+    }
+
+    /// Like [`Reader::only`], where to ignore one does little harm.
+    pub(super) fn mostly(&mut self, fields: &Fields<'_>, name: &str, known: &[&str]) {
+        self.strange(fields, name, known, false);
+    }
+
+    fn strange(&mut self, fields: &Fields<'_>, name: &str, known: &[&str], error: bool) {
         for entry in fields.rest() {
             if entry.key_unknown {
                 continue;
@@ -471,9 +481,12 @@ impl Reader<'_, '_> {
                 Some(word) => format!("did you mean `{word}`?"),
                 None => format!("it has {}", super::values::quoted(known)),
             };
-            self.report
-                .error(Code::UnknownAttribute, entry.key_span, format!("`{name}` has no attribute `{}`", entry.key))
-                .help(help);
+            let message = format!("`{name}` has no attribute `{}`", entry.key);
+            if error {
+                self.report.error(Code::UnknownAttribute, entry.key_span, message).help(help);
+            } else {
+                self.report.warn(Code::UnknownAttribute, entry.key_span, message).help(help);
+            }
         }
     }
 

@@ -47,7 +47,7 @@ impl Reader<'_, '_> {
             }
             step.env = build.take_one("env").map(|field| self.variables(field)).unwrap_or_default();
             step.meta_data = build.take_one("meta_data").map(|field| self.variables(field)).unwrap_or_default();
-            self.only(&build, "build", &["branch", "commit", "message", "env", "meta_data"]);
+            self.mostly(&build, "build", &["branch", "commit", "message", "env", "meta_data"]);
         }
         step
     }

@@ -162,6 +162,9 @@ impl Reader<'_, '_> {
     }
 
     pub(super) fn wrong_type<T>(&mut self, field: Field<'_>, wanted: &str) -> Option<T> {
+        if field.node.unknown {
+            return None;
+        }
         let is = field.node.describe();
         // `- echo "a": b` is a map to YAML.
         let slip = matches!(&field.node.value, Value::Map(map) if map.len() == 1) && wanted == "a text";

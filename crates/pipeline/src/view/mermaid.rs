@@ -8,7 +8,8 @@ use super::PlanView;
 /// One node a step, with the number of its jobs where there are several; an arrow from what is waited for.
 pub fn mermaid(view: &PlanView) -> String {
     let mut out = String::from("flowchart LR\n");
-    let mut nodes: Vec<(&str, String, usize)> = Vec::new();
+    let labels = super::step_labels(view);
+    let mut nodes: Vec<(&str, &str, usize)> = Vec::new();
     let mut places: HashMap<&str, usize> = HashMap::new();
     let mut arrows: Vec<(&str, &str)> = Vec::new();
     for job in &view.jobs {
@@ -16,7 +17,8 @@ pub fn mermaid(view: &PlanView) -> String {
             Some(place) => nodes[*place].2 += 1,
             None => {
                 places.insert(&job.step, nodes.len());
-                nodes.push((&job.step, job.label.clone(), 1));
+                let label = labels.get(job.step.as_str()).copied().unwrap_or(&job.label);
+                nodes.push((&job.step, label, 1));
                 arrows.extend(job.depends_on.iter().map(|from| (from.as_str(), job.step.as_str())));
             }
         }

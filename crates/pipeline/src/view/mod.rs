@@ -39,7 +39,7 @@ pub struct JobView {
     /// The queue; `None` for what runs on no machine.
     pub queue: Option<String>,
     /// Other tags that a machine must have.
-    pub agents: Vec<(String, String)>,
+    pub agents: serde_json::Map<String, serde_json::Value>,
     /// Names of the steps and gates that it waits for.
     pub depends_on: Vec<String>,
     /// The variables of the file's top level and of the step, the step's own winning.
@@ -113,7 +113,7 @@ fn jobs(segment: &Segment, step: &Step, name: &str, depends_on: &[String], view:
         label: step.label.clone(),
         index,
         queue: None,
-        agents: Vec::new(),
+        agents: serde_json::Map::new(),
         depends_on: depends_on.to_vec(),
         env: serde_json::Map::new(),
         matrix: serde_json::Map::new(),
@@ -143,7 +143,7 @@ fn jobs(segment: &Segment, step: &Step, name: &str, depends_on: &[String], view:
                 view.jobs.push(JobView {
                     label: label.clone(),
                     queue: spec.agents.iter().find(|(tag, _)| tag == "queue").map(|(_, value)| value.clone()),
-                    agents: spec.agents.iter().filter(|(tag, _)| tag != "queue").cloned().collect(),
+                    agents: text(&spec.agents).into_iter().filter(|(tag, _)| tag != "queue").collect(),
                     env,
                     matrix: text(&job.matrix).into_iter().collect(),
                     parallel: job.parallel,
@@ -163,6 +163,18 @@ fn jobs(segment: &Segment, step: &Step, name: &str, depends_on: &[String], view:
         StepKind::Input(_) => view.jobs.push(blank("input", 0)),
         StepKind::Wait { .. } => {}
     }
+}
+
+/// What each step is called for people: its label, or its key where its jobs have labels of their own.
+fn step_labels(view: &PlanView) -> HashMap<&str, &str> {
+    let mut out: HashMap<&str, &str> = HashMap::new();
+    for job in &view.jobs {
+        let label = out.entry(&job.step).or_insert(&job.label);
+        if *label != job.label {
+            *label = &job.step;
+        }
+    }
+    out
 }
 
 /// Names of steps, and what each waits for.
@@ -198,11 +210,15 @@ impl<'s> Names<'s> {
         let Some(step) = self.segment.steps.get(at) else { return Vec::new() };
         match &step.depends_on {
             DependsOn::Explicit(list) => {
+                // What is left out counts as passed, so nothing waits for it (`spec/pipeline.md` 1.7, rule 7).
+                let planned = |at: usize| self.segment.steps.get(at).is_some_and(|step| step.left_out.is_none());
                 let mut out: Vec<String> = Vec::new();
                 for dependency in list {
-                    match self.groups.get(dependency.key.as_str()) {
-                        Some(children) if !self.keys.contains_key(dependency.key.as_str()) => {
-                            out.extend(children.iter().map(|child| self.of(*child)));
+                    let key = dependency.key.as_str();
+                    match (self.keys.get(key), self.groups.get(key)) {
+                        (Some(at), _) if !planned(*at) => {}
+                        (None, Some(children)) => {
+                            out.extend(children.iter().filter(|child| planned(**child)).map(|child| self.of(*child)));
                         }
                         _ => out.push(dependency.key.clone()),
                     }

@@ -18,7 +18,8 @@ pub fn text(view: &PlanView) -> String {
             let _ = writeln!(out, "      group      {group}");
         }
         if let Some(queue) = &job.queue {
-            let tags: String = job.agents.iter().map(|(tag, value)| format!(" {tag}={value}")).collect();
+            let tags = job.agents.iter().map(|(tag, value)| format!(" {tag}={}", value.as_str().unwrap_or_default()));
+            let tags: String = tags.collect();
             let _ = writeln!(out, "      queue      {queue}{tags}");
         }
         if !job.depends_on.is_empty() {
@@ -65,12 +66,10 @@ fn title(job: &JobView) -> String {
     format!("{}{key}{kind}", shorten(&job.label))
 }
 
-/// What each step is called: its label, and `wait` for gates, with their names where there are several.
+/// What each step and each gate is called; gates are numbered where there are several.
 fn labels(view: &PlanView) -> HashMap<&str, String> {
-    let mut out: HashMap<&str, String> = HashMap::new();
-    for job in &view.jobs {
-        out.entry(&job.step).or_insert_with(|| shorten(&job.label));
-    }
+    let mut out: HashMap<&str, String> =
+        super::step_labels(view).into_iter().map(|(step, label)| (step, shorten(label))).collect();
     for (at, gate) in view.gates.iter().enumerate() {
         let name = if view.gates.len() > 1 { format!("wait {}", at + 1) } else { "wait".to_owned() };
         out.insert(&gate.step, name);
