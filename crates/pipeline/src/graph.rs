@@ -163,7 +163,7 @@ impl Edges<'_> {
         if let Some(group) = group {
             out.extend(listed(&group.depends_on));
         }
-        if step.depends_on.is_none() {
+        if step.depends_on.is_none() && !matches!(step.kind, KindDraft::Input(_)) {
             out.extend(self.implicit(at, step, group));
         }
         out

@@ -225,6 +225,8 @@ impl<'s> Names<'s> {
                 }
                 out
             }
+            // An input has no implicit dependencies (`spec/pipeline.md` 1.5).
+            DependsOn::Implicit if matches!(step.kind, StepKind::Input(_)) => Vec::new(),
             DependsOn::Implicit => self.implicit(at, step),
         }
     }

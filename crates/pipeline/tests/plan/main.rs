@@ -168,6 +168,16 @@ fn a_wait_next_to_a_block_is_ignored_after_conditions_are_decided() {
 }
 
 #[test]
+fn an_input_waits_for_nothing_and_gates_wait_for_it() {
+    let view = plan_view(&plan("[{command: a}, wait, {input: which}, {command: b}, wait, {command: c}]", &on("main")));
+    let waits: Vec<(&str, &[String])> =
+        view.jobs.iter().map(|job| (job.label.as_str(), job.depends_on.as_slice())).collect();
+    let step = |number: usize| format!("step-{number}");
+    assert_eq!(waits, [("a", &[][..]), ("which", &[]), ("b", &[step(2)]), ("c", &[step(5)])]);
+    assert_eq!(view.gates[1].depends_on, [step(2), step(3), step(4)]);
+}
+
+#[test]
 fn defaults_of_the_top_are_below_what_steps_say() {
     let segment = plan(
         "
