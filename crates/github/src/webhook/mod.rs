@@ -1,6 +1,6 @@
 //! Webhook deliveries: verified over the raw bytes, then parsed, then reduced to our own event.
 //!
-//! [`decide`] is the whole decision, a pure function; the shell around it (`tidegate-edge`, the webhook function) reads bytes,
+//! [`decide()`] is the whole decision, a pure function; the shell around it (`tidegate-edge`, the webhook function) reads bytes,
 //! sends the event and answers.
 
 mod decide;
