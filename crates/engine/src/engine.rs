@@ -16,7 +16,8 @@ use tidegate_core::wire::envelope;
 
 use crate::error::Error;
 use crate::ports::{
-    Blobs, Clock, Expect, Fleet, Forge, Ids, Key, PortError, Put, Queue, Repositories, RepositorySource, Store, Version,
+    Blobs, Clock, Expect, Fleet, Forge, Ids, Key, PortError, Put, Queue, Record, Repositories, RepositorySource, Store,
+    Version,
 };
 
 /// What an owner has configured, as far as the engine must know it.
@@ -154,6 +155,22 @@ impl Engine {
                     self.ports.clock.sleep(after.unwrap_or_else(|| Duration::from_millis(20 << tries))).await;
                 }
                 Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// The first `limit` records of a partition, and whether there are more. A page of the store may be short, or empty,
+    /// although there is more: what is there is not missed because of that.
+    pub(crate) async fn list(&self, pk: &str, limit: usize) -> Result<(Vec<Record>, bool), Error> {
+        let mut records = Vec::new();
+        let mut after: Option<String> = None;
+        loop {
+            let left = (limit - records.len()).min(1_000);
+            let page = self.ports.store.query(pk, "", after.as_deref(), left).await?;
+            records.extend(page.records);
+            match page.last {
+                Some(last) if records.len() < limit => after = Some(last),
+                more => return Ok((records, more.is_some())),
             }
         }
     }

@@ -9,14 +9,18 @@ use tidegate_core::build::{self, Build, Ended};
 use tidegate_core::ids::{AttemptId, BuildId, JobIndex};
 use tidegate_core::time::Timestamp;
 
-use crate::actors::Actor;
+use crate::actors::fleet::tickets;
+use crate::actors::{Actor, DOORBELL};
 use crate::engine::Engine;
 use crate::error::Error;
+use crate::ingest::INGEST;
 use crate::keys;
-use crate::ports::{Expect, PortError, Write};
+use crate::ports::{Expect, Outgoing, PortError, Write};
 
 /// How many records of an index one page holds.
 const PAGE: usize = 200;
+/// How many times ten dead letters of a queue one sweep takes.
+const DEAD_LETTERS: usize = 20;
 
 impl Engine {
     /// Everything that is looked at often: machines, their beats, tickets that nobody took.
@@ -53,10 +57,33 @@ impl Engine {
                 _ => break,
             }
         }
-        let page = self.ports.store.query(keys::UNREPORTED, "", None, PAGE).await?;
-        for record in page.records {
+        let (unreported, _) = self.list(keys::UNREPORTED, PAGE).await?;
+        for record in unreported {
             if let Ok(id) = BuildId::new(record.key.sk) {
                 self.ring(&Actor::Report(id)).await?;
+            }
+        }
+        self.revive_dead_letters().await
+    }
+
+    /// Puts messages back that were given up after too many receipts: what kept them from being handled has lasted long,
+    /// which is no reason to lose a delivery (invariants I1 and I9). A message that can never be handled goes round once
+    /// in a quarter of an hour, and says so each time.
+    async fn revive_dead_letters(&self) -> Result<(), Error> {
+        let pools = self.settings.policy.pools.iter().map(|pool| tickets(&pool.name));
+        for queue in [INGEST.to_owned(), DOORBELL.to_owned()].into_iter().chain(pools) {
+            let dead = format!("{queue}-dead");
+            for _ in 0..DEAD_LETTERS {
+                let letters = self.ports.queue.receive(&dead, 10, Duration::ZERO).await?;
+                if letters.is_empty() {
+                    break;
+                }
+                for letter in letters {
+                    tracing::error!(queue, "a message was given up after too many failures: it is tried again");
+                    let again = Outgoing { body: letter.body, ..Outgoing::default() };
+                    self.ports.queue.send(&queue, again).await?;
+                    self.ports.queue.delete(&dead, &letter.receipt).await?;
+                }
             }
         }
         Ok(())
@@ -77,13 +104,13 @@ impl Engine {
             let attempt = AttemptId { build: id.clone(), job: JobIndex(place), number: cell.attempt };
             self.audit_attempt(&build, &attempt, actor, now).await?;
         }
-        let letters = self.ports.store.query(&keys::inbox(actor), "", None, 1).await?;
+        let (letters, _) = self.list(&keys::inbox(actor), 1).await?;
         let over = build.state.is_final();
         let due = build.due().is_some_and(|at| at <= now);
         let marked = build.told < build.shown || over || !build.active;
         let unsettled = build.cells.iter().any(|c| c.create || c.revoke || c.join || c.leave)
             || build.lines.iter().any(|l| l.issued > l.published);
-        if !letters.records.is_empty() || due || marked || unsettled {
+        if !letters.is_empty() || due || marked || unsettled {
             self.ring(actor).await?;
         }
         Ok(())

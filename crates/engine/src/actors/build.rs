@@ -28,7 +28,13 @@ impl Engine {
         let Some(mut current) = self.load::<Build>(&key).await? else { return Ok(()) };
         let mut done: Vec<Done> = Vec::new();
         let mut news: Vec<Input> = Vec::new();
-        for _ in 0..ROUNDS {
+        let mut rounds = 0;
+        loop {
+            if rounds >= ROUNDS {
+                // Others write all the time. Whoever waits for this step must not take it for done: a cancel is not
+                // acknowledged before it is folded in (invariant I10).
+                return Err(PortError::retry("the build is busy").into());
+            }
             let now = self.now();
             let (letters, more) = self.inbox::<Input>(&actor).await?;
             let mut next = current.body.clone();
@@ -61,6 +67,7 @@ impl Engine {
                     Err(Error::Port(PortError::Conflict)) => {
                         // Somebody else ran a step. What we performed is still marked there and is performed again.
                         (done, news) = (Vec::new(), Vec::new());
+                        rounds += 1;
                         match self.load::<Build>(&key).await? {
                             Some(other) => current = other,
                             None => return Ok(()),
@@ -78,6 +85,7 @@ impl Engine {
             // What was performed before this round is in the record now: only this round's outcome is news.
             news = self.perform_build(&current.body, &graph, &effects).await?;
             done = effects;
+            rounds += 1;
         }
         if let Some(due) = current.body.due() {
             self.ring_later(&actor, due.since(self.now()).max(Duration::from_millis(1))).await?;

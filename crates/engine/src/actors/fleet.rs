@@ -102,11 +102,11 @@ impl Engine {
     /// The first demand lines of every requirement, in dispatch order over all.
     async fn demand(&self) -> Result<Vec<DemandLine>, Error> {
         let mut lines = Vec::new();
-        let requirements = self.ports.store.query(keys::REQUIREMENTS, "", None, 1000).await?;
-        for requirement in requirements.records {
+        let (requirements, _) = self.list(keys::REQUIREMENTS, 1_000).await?;
+        for requirement in requirements {
             let partition = keys::demand_partition(&requirement.key.sk);
-            let page = self.ports.store.query(&partition, "", None, LINES).await?;
-            for record in page.records {
+            let (records, _) = self.list(&partition, LINES).await?;
+            for record in records {
                 let demand = open(&record.key, &record.body)?;
                 lines.push(DemandLine { demand, key: record.key, version: record.version });
             }

@@ -37,12 +37,12 @@ impl Engine {
 
     /// What is waiting, in order, and whether there is more.
     pub(super) async fn inbox<T: DeserializeOwned>(&self, actor: &Actor) -> Result<(Vec<Letter<T>>, bool), Error> {
-        let page = self.ports.store.query(&keys::inbox(actor), "", None, BATCH).await?;
-        let mut letters = Vec::with_capacity(page.records.len());
-        for record in &page.records {
+        let (records, more) = self.list(&keys::inbox(actor), BATCH).await?;
+        let mut letters = Vec::with_capacity(records.len());
+        for record in &records {
             letters.push(Letter { id: record.key.sk.clone(), input: open(&record.key, &record.body)? });
         }
-        Ok((letters, page.more))
+        Ok((letters, more))
     }
 
     /// Deletes letters that are folded in.

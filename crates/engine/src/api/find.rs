@@ -50,9 +50,9 @@ pub struct JobName(pub String);
 impl Engine {
     /// Pipelines that ever had a build, with their repositories.
     pub(super) async fn known_pipelines(&self) -> Result<Vec<(PipelineSlug, RepositoryId)>, Error> {
-        let page = self.ports.store.query(keys::PIPELINES, "", None, 1000).await?;
+        let (records, _) = self.list(keys::PIPELINES, 1_000).await?;
         let mut pipelines = Vec::new();
-        for record in page.records {
+        for record in records {
             let repository: RepositoryId = open(&record.key, &record.body)?;
             if let Ok(slug) = PipelineSlug::new(record.key.sk) {
                 pipelines.push((slug, repository));

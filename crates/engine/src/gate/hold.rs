@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tidegate_core::attempt::{Attempt, Cause, Claimant, Finish, Refused};
+use tidegate_core::attempt::{Attempt, Cause, Claimant, Finish, Phase, Refused};
 use tidegate_core::build::{self, BuildState, Ended};
 use tidegate_core::fleet;
 use tidegate_core::ids::AttemptId;
@@ -60,6 +60,12 @@ impl Engine {
                     self.ports.queue.delete(&queue, &message.receipt).await?;
                     return self.again(caller, &request.boot, &attempt).await;
                 }
+                Err(GateError::Refused(Refused::NotYours)) if self.is_queued(&attempt).await? => {
+                    // It is this machine that cannot take it: it was given another one by a call that came at the same time,
+                    // or was restarted. Somebody else can, at once, and this one asks again.
+                    self.ports.queue.extend(&queue, &message.receipt, Duration::ZERO).await?;
+                    return Ok(NextAnswer::default());
+                }
                 Err(GateError::Refused(why)) => {
                     tracing::debug!(attempt.id = %attempt, %why, "a ticket is of no use: dropped");
                     self.ports.queue.delete(&queue, &message.receipt).await?;
@@ -73,6 +79,11 @@ impl Engine {
                 }
             }
         }
+    }
+
+    async fn is_queued(&self, attempt: &AttemptId) -> Result<bool, Error> {
+        let known = self.load::<Attempt>(&keys::attempt(attempt)).await?;
+        Ok(known.is_some_and(|k| k.body.phase == Phase::Queued))
     }
 
     /// Writes down a machine's first call, and ends what an earlier agent process on it held.
