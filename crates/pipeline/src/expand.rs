@@ -114,7 +114,7 @@ pub(crate) fn read_tree(report: &mut Report<'_>, context: &Context, lint: bool) 
 }
 
 fn read_draft(tree: &Node, report: &mut Report<'_>, context: &Context, lint: bool) -> Draft {
-    let mut reader = Reader { report, context, lint, draft: Draft::default() };
+    let mut reader = Reader { report, context, lint, draft: Draft::default(), items: 0 };
     reader.pipeline(tree);
     let draft = reader.draft;
     graph::check(&draft, context.complete, lint, report);
@@ -195,6 +195,9 @@ impl Maker<'_, '_> {
                 self.gated.insert(group);
             }
         }
+        if matches!(step.kind, KindDraft::Wait { .. } | KindDraft::Block(_) | KindDraft::Input(_)) {
+            self.count_jobs(1, step.span);
+        }
         let kind = match step.kind {
             KindDraft::Command(command) => StepKind::Command(Box::new(self.command(*command, step.span, &step.label))),
             KindDraft::Wait { continue_on_failure } => StepKind::Wait { continue_on_failure },
@@ -228,11 +231,9 @@ impl Maker<'_, '_> {
             (None, Some(_)) if self.gated.contains(&at) || (is_gate && self.begun.contains(&at)) => DependsOn::Implicit,
             (own, Some(pushed)) => {
                 let mut list = own.unwrap_or_default();
-                for dependency in pushed {
-                    if !list.iter().any(|other| other.key == dependency.value.key) {
-                        list.push(dependency.value.clone());
-                    }
-                }
+                let named: HashSet<String> = list.iter().map(|dependency| dependency.key.clone()).collect();
+                let new = pushed.iter().filter(|dependency| !named.contains(&dependency.value.key));
+                list.extend(new.map(|dependency| dependency.value.clone()));
                 DependsOn::Explicit(list)
             }
         }
@@ -325,10 +326,8 @@ fn inherit(step: &mut CommandStep, own_agents: bool, own_priority: bool, default
         spec.cache.clone_from(&defaults.cache);
     }
     // A step's secret wins by the name of its variable.
-    let inherited =
-        defaults.secrets.iter().filter(|(variable, _)| !spec.secrets.iter().any(|(own, _)| own == variable));
-    let inherited: Vec<_> = inherited.cloned().collect();
-    spec.secrets.extend(inherited);
+    let own: HashSet<String> = spec.secrets.iter().map(|(variable, _)| variable.clone()).collect();
+    spec.secrets.extend(defaults.secrets.iter().filter(|(variable, _)| !own.contains(variable)).cloned());
     spec.checkout = merge_checkout(spec.checkout.take(), defaults.checkout.as_ref());
 }
 

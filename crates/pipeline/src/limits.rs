@@ -17,7 +17,7 @@ pub struct Limits {
     pub aliases: usize,
     /// Bytes of text after aliases are followed, and again after interpolation and after a matrix is applied.
     pub expanded_bytes: usize,
-    /// Jobs of one text (`spec/pipeline.md` 1.21).
+    /// Jobs of one text, every step that is no command being one (`spec/pipeline.md` 1.21).
     pub jobs: usize,
     /// Jobs of one matrix (`spec/pipeline.md` 1.6).
     pub matrix_jobs: usize,

@@ -145,6 +145,11 @@ impl<'a> Report<'a> {
         self.errors > 0
     }
 
+    /// Whether there are so many findings that further warnings are dropped: then none need be worked out.
+    pub(crate) fn full(&self) -> bool {
+        self.found.len() >= MOST_FINDINGS
+    }
+
     pub(crate) fn error(&mut self, code: Code, span: Span, message: impl Into<String>) -> Help<'_> {
         self.add(code, Severity::Error, Some(span), message.into())
     }

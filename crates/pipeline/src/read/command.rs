@@ -1,5 +1,7 @@
 //! Command steps (`spec/pipeline.md` 1.4), and the attributes that they share with the top level.
 
+use std::collections::HashSet;
+
 use serde_json::Value as Json;
 use tidegate_core::plan::{CommandStep, Concurrency, JobSpec, Notify, Retry};
 
@@ -179,14 +181,9 @@ impl Reader<'_, '_> {
         if !self.lint || self.context.merge_agents {
             return;
         }
-        let dropped: Vec<String> = self
-            .draft
-            .defaults
-            .agents
-            .iter()
-            .filter(|(tag, _)| !own.iter().any(|(other, _)| other == tag))
-            .map(|(tag, value)| format!("`{tag}={value}`"))
-            .collect();
+        let own: HashSet<&str> = own.iter().map(|(tag, _)| tag.as_str()).collect();
+        let dropped = self.draft.defaults.agents.iter().filter(|(tag, _)| !own.contains(tag.as_str()));
+        let dropped: Vec<String> = dropped.take(10).map(|(tag, value)| format!("`{tag}={value}`")).collect();
         if !dropped.is_empty() {
             self.report
                 .warn(

@@ -1,5 +1,7 @@
 //! `depends_on` (`spec/pipeline.md` 1.7).
 
+use std::collections::HashSet;
+
 use tidegate_core::plan::Dependency;
 
 use super::fields::{Field, Fields};
@@ -19,9 +21,10 @@ impl Reader<'_, '_> {
             }
             _ => {
                 let mut out: Vec<Spanned<Dependency>> = Vec::new();
+                let mut seen: HashSet<String> = HashSet::new();
                 for item in self.nodes(field) {
                     let Some(dependency) = self.dependency(item) else { continue };
-                    if self.lint && out.iter().any(|earlier| earlier.value.key == dependency.value.key) {
+                    if !seen.insert(dependency.value.key.clone()) && self.lint {
                         let message = format!("`{}` is named twice", dependency.value.key);
                         self.report.warn(Code::UselessDependency, dependency.span, message).help("drop one of the two");
                     }

@@ -122,6 +122,8 @@ pub(crate) struct Reader<'r, 'a> {
     /// Traps are looked for, and everything unusual is said.
     pub(crate) lint: bool,
     pub(crate) draft: Draft,
+    /// Steps read so far, groups included.
+    pub(crate) items: usize,
 }
 
 impl Reader<'_, '_> {
@@ -204,6 +206,9 @@ impl Reader<'_, '_> {
         }
         // A name for the file is common and misleads nobody.
         for entry in fields.rest().filter(|entry| &*entry.key != "name") {
+            if self.report.full() {
+                return;
+            }
             let names = attributes::ATTRIBUTES.iter().filter(|row| row.kinds & Kind::Top as u8 != 0);
             if let Some(name) = attributes::suggest(&entry.key, names.map(|row| row.name)) {
                 self.report

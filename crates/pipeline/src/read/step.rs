@@ -31,7 +31,17 @@ const TELLING: [(&str, Kind); 11] = [
 
 impl Reader<'_, '_> {
     pub(super) fn steps(&mut self, items: &[Node], group: Option<u32>) {
+        let limit = self.context.limits.jobs;
         for item in items {
+            // Each step is a job at least, so that what lies beyond the cap is not even read.
+            self.items += 1;
+            if self.items > limit {
+                if self.items == limit + 1 {
+                    let message = format!("the file makes more than {limit} jobs, here at the latest");
+                    self.report.error(Code::TooManyJobs, item.span, message).help(Limits::raise("jobs"));
+                }
+                return;
+            }
             match &item.value {
                 Value::Str(word) => self.word_step(word, item, group),
                 Value::Map(map) => self.map_step(map, item.span, group),
@@ -441,6 +451,9 @@ impl Reader<'_, '_> {
             return;
         }
         for entry in fields.rest() {
+            if self.report.full() {
+                return;
+            }
             if entry.key_unknown {
                 continue;
             }
@@ -474,6 +487,9 @@ impl Reader<'_, '_> {
 
     fn strange(&mut self, fields: &Fields<'_>, name: &str, known: &[&str], error: bool) {
         for entry in fields.rest() {
+            if self.report.full() && !error {
+                return;
+            }
             if entry.key_unknown {
                 continue;
             }

@@ -1,5 +1,7 @@
 //! A `$` in a command that is replaced when the file is read, where the shell was meant to see it.
 
+use std::collections::HashSet;
+
 use crate::codes::Code;
 use crate::interpolate::{identifier_places, place_within};
 use crate::source::Report;
@@ -46,7 +48,7 @@ const MOST: usize = 100;
 
 /// Looks at the commands of one step. `own` are the variables of the step's `env`, `known` those that the file or the
 /// build sets before the step is read.
-pub(super) fn commands(scripts: &[&Node], own: &[String], known: &[String], report: &mut Report<'_>) {
+pub(super) fn commands(scripts: &[&Node], own: &[String], known: &HashSet<String>, report: &mut Report<'_>) {
     let mut assigned: Vec<String> = Vec::new();
     for script in scripts {
         if let Some(text) = script.as_str() {
@@ -54,6 +56,9 @@ pub(super) fn commands(scripts: &[&Node], own: &[String], known: &[String], repo
         }
     }
     for script in scripts {
+        if report.full() {
+            return;
+        }
         let Some(text) = script.as_str() else { continue };
         // A text that cannot be interpolated is reported as that.
         let Ok(places) = identifier_places(text, MOST) else { continue };

@@ -2,6 +2,8 @@
 
 mod dollar;
 
+use std::collections::HashSet;
+
 use crate::context::Context;
 use crate::source::Report;
 use crate::yaml::{Node, Value, get};
@@ -18,7 +20,7 @@ pub(crate) fn written(root: &Node, context: &Context, report: &mut Report<'_>) {
     let names = |node: Option<&Node>| -> Vec<String> {
         node.and_then(Node::as_map).into_iter().flatten().map(|entry| entry.key.to_string()).collect()
     };
-    let mut known = names(env);
+    let mut known: HashSet<String> = names(env).into_iter().collect();
     known.extend(context.env.iter().map(|(name, _)| name.clone()));
     for step in steps.into_iter().flat_map(items) {
         let Some(map) = step.as_map() else { continue };
@@ -40,7 +42,7 @@ fn items(node: &Node) -> &[Node] {
     }
 }
 
-fn command_step(step: &Node, known: &[String], report: &mut Report<'_>) {
+fn command_step(step: &Node, known: &HashSet<String>, report: &mut Report<'_>) {
     let Some(map) = step.as_map() else { return };
     let own: Vec<String> = get(map, "env")
         .and_then(|entry| entry.node.as_map())
