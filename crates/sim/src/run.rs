@@ -28,6 +28,7 @@ pub(crate) struct Outcome {
     /// Virtual seconds.
     pub(crate) virtual_seconds: u64,
     pub(crate) seconds: f64,
+    #[cfg_attr(not(test), expect(dead_code, reason = "two runs of one seed are compared by a test"))]
     pub(crate) trace: Vec<u8>,
 }
 

@@ -5,7 +5,7 @@ use tidegate_core::ids::BuildId;
 use tidegate_core::report::{Status, status};
 use tidegate_core::time::Timestamp;
 
-use crate::engine::Engine;
+use crate::engine::{Engine, Loaded};
 use crate::error::Error;
 use crate::keys;
 use crate::ports::{CommitStatus, Expect, PortError};
@@ -34,18 +34,8 @@ impl Engine {
         let up_to_date = known.as_ref().is_some_and(|k| {
             k.body.status == wanted && (k.body.posted || self.ports.forge.is_none() || k.body.refused.is_some())
         });
-        if !up_to_date {
-            let (posted, refused) = self.post(&build, &wanted).await?;
-            let record = ReportRecord { status: wanted, at: self.now(), posted, refused };
-            let expect = known.map_or(Expect::Absent, |k| Expect::Version(k.version));
-            match self.save(key, &record, expect).await {
-                Ok(_) => {}
-                // Somebody else reported at the same time, perhaps something older: look again.
-                Err(Error::Port(PortError::Conflict)) => {
-                    return self.ring(&super::Actor::Report(id.clone())).await;
-                }
-                Err(error) => return Err(error),
-            }
+        if !up_to_date && !self.tell_forge(id, &build, wanted, known).await? {
+            return self.ring(&super::Actor::Report(id.clone())).await;
         }
         if let Some(note) = note {
             // A note that was written meanwhile stays, and its doorbell brings us back.
@@ -55,6 +45,46 @@ impl Engine {
             }
         }
         Ok(())
+    }
+
+    /// Tells the forge, between two writes of the record: before, that it is about to be told, so that a crash in between
+    /// leads to telling it again; after, that it was told. Whoever finds that somebody else wrote meanwhile may have told
+    /// something older later than the other told something newer: the record is marked, and everything told again.
+    /// Returns whether the record says what the forge was told.
+    async fn tell_forge(
+        &self,
+        id: &BuildId,
+        build: &tidegate_core::build::Build,
+        wanted: Status,
+        known: Option<Loaded<ReportRecord>>,
+    ) -> Result<bool, Error> {
+        let key = keys::report(id);
+        let intent = ReportRecord { status: wanted, at: self.now(), posted: false, refused: None };
+        let expect = known.map_or(Expect::Absent, |k| Expect::Version(k.version));
+        let version = match self.save(key.clone(), &intent, expect).await {
+            Ok(version) => version,
+            Err(Error::Port(PortError::Conflict)) => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        let (posted, refused) = self.post(build, &intent.status).await?;
+        if !posted && refused.is_none() {
+            return Ok(true);
+        }
+        let told = ReportRecord { posted, refused, ..intent };
+        match self.save(key.clone(), &told, Expect::Version(version)).await {
+            Ok(_) => return Ok(true),
+            Err(Error::Port(PortError::Conflict)) => {}
+            Err(error) => return Err(error),
+        }
+        loop {
+            let Some(other) = self.load::<ReportRecord>(&key).await? else { return Ok(false) };
+            let doubtful = ReportRecord { posted: false, refused: None, ..other.body };
+            match self.save(key.clone(), &doubtful, Expect::Version(other.version)).await {
+                Ok(_) => return Ok(false),
+                Err(Error::Port(PortError::Conflict)) => {}
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     async fn post(

@@ -257,7 +257,7 @@ impl Agent {
                 Some(Ok(answer)) => {
                     let mut wishes = lock(&self.wishes);
                     if let (Some(reason), Some(attempt)) = (answer.cancel, &saying.1)
-                        && !wishes.cancel.as_ref().is_some_and(|(a, _)| a == attempt)
+                        && wishes.cancel.as_ref().is_none_or(|(a, _)| a != attempt)
                     {
                         wishes.cancel = Some((attempt.clone(), reason));
                     }

@@ -26,7 +26,6 @@ pub(crate) const FORGED: &str = "bad0bad0bad0";
 pub(crate) struct Violation {
     pub(crate) invariant: &'static str,
     pub(crate) what: String,
-    pub(crate) at: u64,
 }
 
 /// Where an attempt's record is.
@@ -50,7 +49,6 @@ pub(crate) struct Run {
 #[derive(Clone, Debug)]
 pub(crate) struct Tried {
     place: Place,
-    pool: String,
     pub(crate) run: Option<Run>,
     /// The result that was accepted of it: cause and exit status.
     pub(crate) accepted: Option<(Cause, Option<i32>)>,
@@ -64,7 +62,6 @@ pub(crate) struct Made {
     pub(crate) git_ref: String,
     pub(crate) source: String,
     pub(crate) trust: Trust,
-    pub(crate) made_at: u64,
     pub(crate) cancel_asked: bool,
     pub(crate) cancel_acknowledged: Option<u64>,
     pub(crate) retried: u32,
@@ -126,10 +123,6 @@ impl Ledger {
             .get(pool)
             .map_or(0, |(count, history)| history.iter().map(|(_, n)| *n).max().unwrap_or(0).max(*count))
     }
-
-    pub(crate) fn queued_now(&self) -> i64 {
-        self.queued.values().map(|(count, _)| *count).sum()
-    }
 }
 
 fn contains(bytes: &[u8], text: &str) -> bool {
@@ -165,7 +158,6 @@ impl World {
             git_ref: facts.git_ref.as_ref().map_or_else(String::new, tidegate_core::event::GitRef::full),
             source: facts.source.clone(),
             trust: facts.trust,
-            made_at: self.now(),
             cancel_asked: false,
             cancel_acknowledged: None,
             retried: 0,
@@ -204,7 +196,6 @@ impl World {
         };
         let entry = tries.entry(id.number).or_insert_with(|| Tried {
             place: place.clone(),
-            pool: pool.clone(),
             run: None,
             accepted: None,
             uploads: Vec::new(),
@@ -435,11 +426,10 @@ impl World {
     pub(crate) fn observe_status(&self, build: &str, state: StatusState) {
         if state == StatusState::Success
             && let Ok(id) = BuildId::new(build)
+            && let Some(what) = self.why_not_green(&id)
         {
-            if let Some(what) = self.why_not_green(&id) {
-                let invariant = if what.contains("uploaded") { "I12" } else { "I3" };
-                self.violate(invariant, format!("GitHub was told that build {id} passed: {what}"));
-            }
+            let invariant = if what.contains("uploaded") { "I12" } else { "I3" };
+            self.violate(invariant, format!("GitHub was told that build {id} passed: {what}"));
         }
     }
 }

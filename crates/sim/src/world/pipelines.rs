@@ -23,11 +23,6 @@ pub(crate) struct Job {
 }
 
 impl Job {
-    /// Whether a person may see it red: its last try by rule fails.
-    pub(crate) fn fails(&self) -> bool {
-        !self.soft && self.exit(self.limit) != 0
-    }
-
     pub(crate) fn exit(&self, retry: usize) -> i32 {
         self.exits[retry.min(self.exits.len() - 1)]
     }
