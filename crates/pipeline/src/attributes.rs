@@ -143,6 +143,37 @@ pub fn describe_unsupported() -> Vec<Unsupported> {
         .collect()
 }
 
+/// Words of other systems, and what they are called here.
+const ELSEWHERE: [(&str, &str); 19] = [
+    ("allow_failure", "soft_fail"),
+    ("before_script", "command"),
+    ("cmd", "command"),
+    ("continue-on-error", "soft_fail"),
+    ("dependencies", "depends_on"),
+    ("environment", "env"),
+    ("machine", "agents"),
+    ("needs", "depends_on"),
+    ("only", "branches"),
+    ("queue", "agents"),
+    ("requires", "depends_on"),
+    ("run", "command"),
+    ("runs-on", "agents"),
+    ("strategy", "matrix"),
+    ("tags", "agents"),
+    ("timeout-minutes", "timeout_in_minutes"),
+    ("uses", "plugins"),
+    ("variables", "env"),
+    ("when", "if"),
+];
+
+/// The attribute that an unknown one probably stands for: it is misspelt, or called so in another system.
+pub(crate) fn meant<'w>(word: &str, known: impl Iterator<Item = &'w str> + Clone) -> Option<&'w str> {
+    suggest(word, known.clone()).or_else(|| {
+        let (_, here) = ELSEWHERE.iter().find(|(elsewhere, _)| *elsewhere == word)?;
+        known.into_iter().find(|name| name == here)
+    })
+}
+
 /// The known word that a misspelt one probably stands for.
 pub(crate) fn suggest<'w>(word: &str, known: impl IntoIterator<Item = &'w str>) -> Option<&'w str> {
     if word.len() > 64 {
@@ -229,10 +260,13 @@ mod tests {
             ("soft-fail", Some("soft_fail")),
             ("agent", Some("agents")),
             ("evn", Some("env")),
+            ("needs", Some("depends_on")),
+            ("run", Some("command")),
+            ("allow_failure", Some("soft_fail")),
             ("expeditor", None),
         ];
         for (word, want) in cases {
-            assert_eq!(suggest(word, known()), want, "{word}");
+            assert_eq!(meant(word, known()), want, "{word}");
         }
     }
 }

@@ -160,7 +160,7 @@ impl Reader<'_, '_> {
         let near = map
             .iter()
             .filter(|entry| attributes::find_anywhere(&entry.key).is_none())
-            .find_map(|entry| attributes::suggest(&entry.key, telling.clone()).map(|name| (entry, name)));
+            .find_map(|entry| attributes::meant(&entry.key, telling.clone()).map(|name| (entry, name)));
         let place = near.map_or(Span { start: span.start, end: span.start }, |(entry, _)| entry.key_span);
         let help = match near {
             Some((entry, name)) => format!("did you mean `{name}` where it says `{}`?", entry.key),
@@ -468,7 +468,7 @@ impl Reader<'_, '_> {
                     Kind::ALL.iter().filter(|k| row.kinds & **k as u8 != 0).map(|k| k.name()).collect();
                 Some(format!("it belongs to {}", kinds.join(", ")))
             } else {
-                attributes::suggest(&entry.key, names).map(|name| format!("did you mean `{name}`?"))
+                attributes::meant(&entry.key, names).map(|name| format!("did you mean `{name}`?"))
             };
             self.report.warn(Code::UnknownAttribute, entry.key_span, message).help_if(help);
         }
