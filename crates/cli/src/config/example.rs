@@ -53,6 +53,7 @@ width = 4
 # beat = "1s"             # how often an instance reports
 # log_bytes = 1073741824  # how much of a job's log is kept
 
+# How long builds are kept. Read and checked; nothing is deleted yet.
 # [retention]
 # builds = "90d"
 "#;
