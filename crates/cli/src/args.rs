@@ -112,6 +112,8 @@ pub(crate) enum Command {
     Cancel(Cancel),
     /// Run a job again, or all jobs of a build that failed
     Retry(Retry),
+    /// Open a step that waits for a person
+    Unblock(Unblock),
     /// List machines
     Instances,
     /// Sign a webhook payload and post it as GitHub would
@@ -274,6 +276,18 @@ pub(crate) struct Retry {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct Unblock {
+    /// `N`, `pipeline#N` or an id
+    #[arg(value_parser = build_name)]
+    pub(crate) build: String,
+    /// The block or input step: a key, a label or an id
+    pub(crate) step: String,
+    /// What to fill in; may be repeated, also for one field of which several options may be chosen
+    #[arg(long = "field", value_name = "KEY=VALUE", value_parser = field)]
+    pub(crate) fields: Vec<(String, String)>,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct Deliver {
     /// The payload; `-` is the standard input
     pub(crate) file: PathBuf,
@@ -417,6 +431,11 @@ fn variable(text: &str) -> Result<(String, String), String> {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         _ => Err("write NAME=VALUE".to_owned()),
     }
+}
+
+/// A field that is filled in.
+fn field(text: &str) -> Result<(String, String), String> {
+    variable(text).map_err(|_| "write KEY=VALUE".to_owned())
 }
 
 #[cfg(test)]

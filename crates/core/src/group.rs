@@ -43,6 +43,9 @@ pub struct Member {
     /// A holder that knows it.
     #[serde(default)]
     pub told: bool,
+    /// When it was first said that it joins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
 }
 
 /// What a group is told.
@@ -144,7 +147,7 @@ mod tests {
     fn member(n: u32, limit: u32, eager: bool) -> Member {
         let build = BuildId::new(derived_uuid("t", &n.to_string()).to_string()).unwrap();
         let order = (Timestamp(u64::from(n)), build.clone(), JobIndex(0));
-        Member { build, job: JobIndex(0), round: 0, limit, eager, order, told: false }
+        Member { build, job: JobIndex(0), round: 0, limit, eager, order, told: false, since: None }
     }
 
     #[test]

@@ -11,4 +11,5 @@ pub mod plan;
 pub mod report;
 pub mod time;
 pub mod trust;
+pub mod why;
 pub mod wire;

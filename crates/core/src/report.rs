@@ -41,7 +41,14 @@ pub fn status(build: &Build, graph: &Graph) -> Status {
         BuildState::Blocked if build.cells.iter().any(|c| c.state.is_failure()) => {
             (StatusState::Failure, format!("Build #{number} is blocked, and failed{}", why(build, graph)))
         }
-        BuildState::Blocked => (blocked_state(build, graph), format!("Build #{number} is blocked")),
+        BuildState::Blocked => {
+            let state = match blocked_state(build, graph) {
+                Some(BlockedState::Failed) => StatusState::Failure,
+                Some(BlockedState::Running) => StatusState::Pending,
+                Some(BlockedState::Passed) | None => StatusState::Success,
+            };
+            (state, format!("Build #{number} is blocked"))
+        }
         BuildState::Canceling => (StatusState::Pending, format!("Build #{number} is being canceled")),
         BuildState::Passed => (StatusState::Success, format!("Build #{number} passed")),
         BuildState::Failed if !build.failure.is_empty() => {
@@ -85,8 +92,12 @@ fn why(build: &Build, graph: &Graph) -> String {
     }
 }
 
-/// What the blocks that are reached say a blocked build looks like (`spec/pipeline.md` 1.5): the worst of them.
-fn blocked_state(build: &Build, graph: &Graph) -> StatusState {
+/// What the blocks that are reached say a blocked build looks like (`spec/pipeline.md` 1.5): the worst of them. `None`
+/// unless the build is blocked.
+pub fn blocked_state(build: &Build, graph: &Graph) -> Option<BlockedState> {
+    if build.state != BuildState::Blocked {
+        return None;
+    }
     let blocked = (0u32..).zip(build.cells.iter()).filter(|(_, c)| c.state == JobState::Blocked);
     let states = blocked.filter_map(|(place, _)| match &graph.job(JobIndex(place))?.step.kind {
         StepKind::Block(manual) | StepKind::Input(manual) => Some(manual.blocked_state),
@@ -97,9 +108,5 @@ fn blocked_state(build: &Build, graph: &Graph) -> StatusState {
         BlockedState::Running => 1,
         BlockedState::Failed => 2,
     };
-    match states.max_by_key(rank) {
-        Some(BlockedState::Failed) => StatusState::Failure,
-        Some(BlockedState::Running) => StatusState::Pending,
-        Some(BlockedState::Passed) | None => StatusState::Success,
-    }
+    states.max_by_key(rank)
 }

@@ -258,7 +258,7 @@ fn builds(visit: &mut impl Visit) {
     visit.record("build-input-started", build::Input::Started { at: Timestamp(3_000) });
     visit.record("build-input-cancel", build::Input::Cancel { by: "mona".into() });
     visit.record("build-input-retry", build::Input::Retry { job: Some(JobIndex(1)), by: "mona".into() });
-    visit.record("build-input-unblock", build::Input::Unblock { job: JobIndex(3), by: "mona".into() });
+    visit.record("build-input-unblock", build::Input::Unblock { job: JobIndex(3), by: "mona".into(), form: None });
     visit.record("build-input-granted", build::Input::Granted { job: JobIndex(0), round: 2 });
 }
 
@@ -337,6 +337,7 @@ fn groups(visit: &mut impl Visit) {
         eager: false,
         order: (Timestamp(1_000), build_id(), JobIndex(job)),
         told: false,
+        since: None,
     };
     let join = group::Input::Join(member(0));
     let told = group::Input::Told { build: build_id(), job: JobIndex(0), round: 1 };

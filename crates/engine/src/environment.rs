@@ -1,7 +1,7 @@
 //! The environment of a job, as far as the control plane knows it (`spec/pipeline.md` 1.16); the agent adds what only it
 //! knows. Order is precedence: later entries win.
 
-use tidegate_core::build::{Build, Graph, JobRef};
+use tidegate_core::build::{Build, Did, Graph, JobRef};
 use tidegate_core::event::GitRef;
 use tidegate_core::ids::{JobIndex, derived_uuid, job_uuid};
 use tidegate_core::plan::{Env, JobSpec, Plugin};
@@ -118,6 +118,9 @@ pub(crate) fn of_job(
     }
     if let Some(image) = &spec.image {
         add("BUILDKITE_IMAGE", image.clone());
+    }
+    if let Some(act) = build.acts.iter().rev().find(|act| matches!(act.did, Did::Unblocked { .. })) {
+        add("BUILDKITE_UNBLOCKER", act.by.clone());
     }
     for (tag, value) in &spec.agents {
         let name: String =

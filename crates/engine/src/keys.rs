@@ -142,6 +142,14 @@ pub(crate) fn meta_data(build: &BuildId, name: &str) -> Key {
     Key::new(meta_data_of(build), name)
 }
 
+pub(crate) fn forms(build: &BuildId) -> String {
+    format!("form/{build}")
+}
+
+pub(crate) fn form(build: &BuildId, id: &str) -> Key {
+    Key::new(forms(build), id)
+}
+
 pub(crate) fn annotations(build: &BuildId) -> String {
     format!("annotation/{build}")
 }

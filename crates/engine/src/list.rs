@@ -4,6 +4,8 @@ use serde::{Deserialize, Serialize};
 use tidegate_core::build::{Build, BuildState, Graph};
 use tidegate_core::event::GitRef;
 use tidegate_core::ids::{BuildId, CommitSha, PipelineSlug, RepositoryName};
+use tidegate_core::plan::BlockedState;
+use tidegate_core::report::blocked_state;
 use tidegate_core::time::Timestamp;
 
 /// A line of a list of builds.
@@ -25,6 +27,9 @@ pub struct ListEntry {
     pub message: String,
     /// Its state.
     pub state: BuildState,
+    /// What a blocked build shows outside.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blocked_state: Option<BlockedState>,
     /// When it was made.
     pub created_at: Timestamp,
     /// When the first job was claimed.
@@ -49,6 +54,7 @@ impl ListEntry {
             commit: facts.commit.clone(),
             message: facts.message.lines().next().unwrap_or_default().to_owned(),
             state: build.state,
+            blocked_state: blocked_state(build, graph),
             created_at: facts.created_at,
             started_at: build.started_at,
             finished_at: build.finished_at,

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tidegate_console::{ArtifactUrl, By, RetryRequest};
 use tidegate_engine::DeliveryRecord;
-use tidegate_engine::api::{ArtifactAnswer, BuildAnswer, Builds, CreateBuild, LogPart, LogPosition};
+use tidegate_engine::api::{ArtifactAnswer, BuildAnswer, Builds, CreateBuild, LogPart, LogPosition, Unblock};
 
 use super::{Artifacts, Instances};
 use crate::exit::Expected;
@@ -205,6 +205,10 @@ impl Http {
     pub(super) async fn retry(&self, build: &str, job: Option<&str>, by: &str) -> anyhow::Result<BuildAnswer> {
         let request = RetryRequest { job: job.map(str::to_owned), by: by.to_owned() };
         self.post(&["builds", build, "retry"], &request).await
+    }
+
+    pub(super) async fn unblock(&self, build: &str, wish: &Unblock) -> anyhow::Result<BuildAnswer> {
+        self.post(&["builds", build, "unblock"], wish).await
     }
 
     pub(super) async fn instances(&self) -> anyhow::Result<Instances> {

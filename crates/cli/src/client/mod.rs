@@ -13,7 +13,7 @@ use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 use tidegate_engine::Engine;
 use tidegate_engine::api::{
-    ArtifactAnswer, BuildAnswer, BuildName, Builds, CreateBuild, InstanceAnswer, JobName, LogPart, LogPosition,
+    ArtifactAnswer, BuildAnswer, BuildName, Builds, CreateBuild, InstanceAnswer, JobName, LogPart, LogPosition, Unblock,
 };
 use tidegate_local::{StateDir, StateError};
 
@@ -221,6 +221,18 @@ impl Backend {
             Backend::Engine(engine) | Backend::Directory(engine) => {
                 let job = job.map(|job| JobName(job.to_owned()));
                 let id = engine.retry(&name, job.as_ref(), by).await?;
+                Ok(engine.show_build(&BuildName::Id(id)).await?)
+            }
+        }
+    }
+
+    /// Opens a block or input step.
+    pub(crate) async fn unblock(&self, build: &str, wish: &Unblock) -> anyhow::Result<BuildAnswer> {
+        let name = build_name(build)?;
+        match self {
+            Backend::Http(http) => http.unblock(build, wish).await,
+            Backend::Engine(engine) | Backend::Directory(engine) => {
+                let id = engine.unblock(&name, wish).await?;
                 Ok(engine.show_build(&BuildName::Id(id)).await?)
             }
         }

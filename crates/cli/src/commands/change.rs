@@ -1,7 +1,9 @@
 //! Commands that change a build.
 
 use super::{build, me};
-use crate::args::{Cancel, Global, Retry};
+use tidegate_engine::api;
+
+use crate::args::{Cancel, Global, Retry, Unblock};
 use crate::client::{Access, Backend};
 use crate::exit;
 
@@ -16,5 +18,13 @@ pub(super) async fn cancel(global: &Global, arguments: &Cancel) -> anyhow::Resul
 pub(super) async fn retry(global: &Global, arguments: &Retry) -> anyhow::Result<u8> {
     let backend = Backend::open(global, Access::Server).await?;
     build::print(global, &backend.retry(&arguments.build, arguments.job.as_deref(), &me()).await?)?;
+    Ok(exit::DONE)
+}
+
+/// `tidegate unblock`.
+pub(super) async fn unblock(global: &Global, arguments: &Unblock) -> anyhow::Result<u8> {
+    let backend = Backend::open(global, Access::Server).await?;
+    let wish = api::Unblock { step: arguments.step.clone(), fields: arguments.fields.clone(), by: me() };
+    build::print(global, &backend.unblock(&arguments.build, &wish).await?)?;
     Ok(exit::DONE)
 }

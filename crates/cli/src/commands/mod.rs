@@ -50,6 +50,7 @@ async fn client(global: &Global, command: Command) -> anyhow::Result<u8> {
         Command::Artifact(artifact) => artifact::run(global, artifact).await,
         Command::Cancel(cancel) => change::cancel(global, &cancel).await,
         Command::Retry(retry) => change::retry(global, &retry).await,
+        Command::Unblock(unblock) => change::unblock(global, &unblock).await,
         Command::Instances => instances::run(global).await,
         Command::Deliver(deliver) => deliver::run(global, &deliver).await,
         Command::Config(ConfigCommand::Example) => config::example(),

@@ -3,7 +3,7 @@ use std::fmt::Write as _;
 use jiff::Timestamp;
 use owo_colors::Style;
 use tidegate_core::report::Status;
-use tidegate_engine::api::{AttemptAnswer, BuildAnswer, JobAnswer};
+use tidegate_engine::api::{AttemptAnswer, BuildAnswer, FormAnswer, JobAnswer};
 
 use super::builds::short_ref;
 use super::{Table, ago, attempt_outcome, build_state, elapsed, job_state, paint, parse, since, span, symbol};
@@ -47,6 +47,14 @@ pub(crate) fn build(build: &BuildAnswer, now: Timestamp, limit: Option<usize>) -
     let on = if on.is_empty() { String::new() } else { format!("{on} at ") };
     let _ = writeln!(out, "  {on}{}  {}", line.commit.get(..8).unwrap_or(&line.commit), clean(&line.message));
     let _ = writeln!(out, "  {}", paint(format!("{}, made {}", line.id, ago(&line.created_at, now)), dim));
+    for act in &build.acts {
+        let what = match (act.what.as_str(), &act.job) {
+            ("retried", None) => "retried all that failed".to_owned(),
+            (what, None) => what.replace('_', " "),
+            (what, Some(job)) => format!("{} {}", what.replace('_', " "), clean(job)),
+        };
+        let _ = writeln!(out, "  {}", paint(format!("{} {what}, {}", clean(&act.by), ago(&act.at, now)), dim));
+    }
     if !build.failure.is_empty() {
         out.push('\n');
         for line in build.failure.lines() {
@@ -124,6 +132,9 @@ fn notes(build: &BuildAnswer, jobs: &[&JobAnswer]) -> String {
         if let Some(why) = &job.waiting {
             let _ = writeln!(out, "  {} waits {}", title(), clean(why));
         }
+        if let Some(form) = &job.form {
+            out.push_str(&question(build, job, form));
+        }
         if job.attempts.len() < 2 && job.attempts.iter().all(plain) {
             continue;
         }
@@ -138,6 +149,45 @@ fn notes(build: &BuildAnswer, jobs: &[&JobAnswer]) -> String {
             }
         }
     }
+    out
+}
+
+/// What a step that waits for a person asks, and how to answer.
+fn question(build: &BuildAnswer, job: &JobAnswer, form: &FormAnswer) -> String {
+    let name = job_name(build, job);
+    let mut out = format!("  {} waits for a person", paint(clean(&name), Style::new().bold()));
+    if let Some(prompt) = &form.prompt {
+        let _ = write!(out, ": {}", clean(prompt));
+    }
+    out.push('\n');
+    for field in &form.fields {
+        let _ = write!(out, "    {}", clean(&field.key));
+        let title = [&field.label, &field.hint].into_iter().flatten().map(|t| clean(t).into_owned());
+        let title: Vec<String> = title.collect();
+        if !title.is_empty() {
+            let _ = write!(out, "  {}", title.join(": "));
+        }
+        let mut rules = Vec::new();
+        if !field.options.is_empty() {
+            let which = if field.multiple { "some" } else { "one" };
+            rules.push(format!("{which} of {}", clean(&field.options.join(", "))));
+        }
+        rules.extend(field.format.as_ref().map(|format| format!("matches {}", clean(format))));
+        if !field.default.is_empty() {
+            rules.push(format!("default {}", clean(&field.default.join(", "))));
+        } else if !field.required {
+            rules.push("may be left out".to_owned());
+        }
+        if !rules.is_empty() {
+            let _ = write!(out, "  {}", paint(format!("({})", rules.join("; ")), Style::new().dimmed()));
+        }
+        out.push('\n');
+    }
+    let needed = form.fields.iter().filter(|f| f.required && f.default.is_empty());
+    let fields: String = needed.map(|f| format!(" --field {}=…", clean(&f.key))).collect();
+    let step = if name.contains([' ', '\'', '"', '$']) { format!("{name:?}") } else { name };
+    let command = format!("tidegate unblock {} {}{fields}", build.build.number, clean(&step));
+    let _ = writeln!(out, "    {}", paint(command, Style::new().cyan()));
     out
 }
 

@@ -1,6 +1,6 @@
 //! What the state of a build says should be so in the rest of the world.
 
-use super::{Build, Graph, JobState, Line};
+use super::{Build, Did, Graph, JobState, Line};
 use crate::ids::JobIndex;
 use crate::plan::Concurrency;
 use crate::wire::gate::CancelReason;
@@ -10,6 +10,13 @@ use crate::wire::gate::CancelReason;
 pub enum Effect {
     /// The build is on the index of active builds.
     Activate,
+    /// The values of this form are in the meta-data. Before anything that may read them.
+    Fill {
+        /// The block or input step.
+        job: JobIndex,
+        /// The stored form.
+        form: String,
+    },
     /// This attempt has a record. Before [`Effect::Publish`].
     Create {
         /// The job.
@@ -75,6 +82,11 @@ impl Build {
         if !over && !self.active {
             effects.push(Effect::Activate);
         }
+        for act in &self.acts {
+            if let Did::Unblocked { job, form: Some(form), unwritten: true } = &act.did {
+                effects.push(Effect::Fill { job: *job, form: form.clone() });
+            }
+        }
         for (place, cell) in (0u32..).zip(self.cells.iter()) {
             let job = JobIndex(place);
             if cell.create {
@@ -115,6 +127,15 @@ impl Build {
             match effect {
                 Effect::Activate => self.active = true,
                 Effect::Deactivate => self.active = false,
+                Effect::Fill { form: done, .. } => {
+                    for act in &mut self.acts {
+                        if let Did::Unblocked { form: Some(form), unwritten, .. } = &mut act.did
+                            && form == done
+                        {
+                            *unwritten = false;
+                        }
+                    }
+                }
                 Effect::Create { job, number, .. } => {
                     if let Some(cell) = self.cells.get_mut(job.0 as usize)
                         && cell.attempt == *number

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::retry::counts_as_silent;
 use super::upload::Upload;
-use super::{Build, Cancel, Graph, JobState, Limits, Verdict, after_end};
+use super::{Build, Cancel, Did, Graph, JobState, Limits, Verdict, after_end};
 use crate::attempt::{Attempt, Cause, Phase};
 use crate::ids::JobIndex;
 use crate::plan::{Retry, SoftFail};
@@ -52,6 +52,9 @@ pub enum Input {
         job: JobIndex,
         /// Who opened it.
         by: String,
+        /// The stored form with the values of its fields, checked; none if it has no fields.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        form: Option<String>,
     },
     /// The concurrency group gave the job a slot.
     Granted {
@@ -146,12 +149,19 @@ impl Build {
                     self.touch();
                 }
             }
-            Input::Retry { job, .. } => self.retry(*job, graph),
-            Input::Unblock { job, .. } => {
+            Input::Retry { job, by } => {
+                if self.retry(*job, graph) {
+                    self.note(by, Did::Retried(*job), now);
+                }
+            }
+            Input::Unblock { job, by, form } => {
                 if let Some(cell) = self.cells.get_mut(job.0 as usize)
                     && cell.state == JobState::Blocked
+                    && self.cancel.is_none()
                 {
                     cell.state = JobState::Unblocked;
+                    let did = Did::Unblocked { job: *job, form: form.clone(), unwritten: form.is_some() };
+                    self.note(by, did, now);
                     self.touch();
                 }
             }

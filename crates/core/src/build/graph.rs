@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::SegmentRef;
-use super::schedule::Schedule;
+use super::schedule::{Schedule, What};
 use crate::ids::JobIndex;
 use crate::plan::{CommandStep, DependsOn, Job, JobSpec, Segment, Step, StepKind};
 
@@ -267,6 +267,38 @@ impl Graph {
     pub(super) fn circle_but_for(&self, past: impl Fn(StepRef) -> bool) -> Option<Vec<StepRef>> {
         self.circle()?;
         Schedule::new(self, past).circle
+    }
+
+    /// The steps that a step waits for, in the order of the plan: those that it needs directly, and behind waits and
+    /// behind steps that are `through` those that these need.
+    pub(crate) fn needed_by(&self, step: StepRef, through: impl Fn(StepRef) -> bool) -> Vec<StepRef> {
+        let mut found: Vec<StepRef> = Vec::new();
+        let mut seen = vec![false; self.schedule.len()];
+        let own = u32::try_from(step).unwrap_or(u32::MAX);
+        let mut open: Vec<u32> = vec![own];
+        while let Some(condition) = open.pop() {
+            if std::mem::replace(&mut seen[condition as usize], true) {
+                continue;
+            }
+            let go_on = match self.schedule.what(condition) {
+                What::All | What::Gate(_) => true,
+                What::Step(s) if s == step => true,
+                What::Step(s) => {
+                    found.push(s);
+                    matches!(self.step(s).kind, StepKind::Wait { .. }) || through(s)
+                }
+            };
+            if go_on {
+                open.extend(self.schedule.parts(condition).iter().map(|part| part.of));
+            }
+        }
+        found.retain(|&s| !matches!(self.step(s).kind, StepKind::Wait { .. }));
+        let mut rank = vec![0; self.steps.len()];
+        for (place, &s) in self.order.iter().enumerate() {
+            rank[s] = place;
+        }
+        found.sort_by_key(|&s| rank[s]);
+        found
     }
 
     /// A step for people: its key, or its label.

@@ -5,9 +5,10 @@ use crate::ids::JobIndex;
 use crate::plan::StepKind;
 
 impl Build {
-    pub(super) fn retry(&mut self, job: Option<JobIndex>, graph: &Graph) {
+    /// Returns whether anything is run again.
+    pub(super) fn retry(&mut self, job: Option<JobIndex>, graph: &Graph) -> bool {
         if self.cancel.is_some() {
-            return;
+            return false;
         }
         let mut changed = false;
         for (place, cell) in (0u32..).zip(self.cells.iter_mut()) {
@@ -30,6 +31,7 @@ impl Build {
             self.finished_at = None;
             self.touch();
         }
+        changed
     }
 
     /// Why a job may not be retried by hand, for people; `None` if it may.

@@ -5,9 +5,11 @@
 //! effect is implied by the state and carries a token made of build, job and attempt, so that performing it twice is
 //! harmless; a crash after any line is repaired by the next doorbell.
 
+mod acts;
 mod cell;
 mod effects;
 mod fold;
+mod form;
 mod graph;
 mod manual;
 mod retry;
@@ -17,9 +19,11 @@ mod upload;
 
 use serde::{Deserialize, Serialize};
 
+pub use acts::{Act, Did};
 pub use cell::{Cell, Cells, JobState};
 pub use effects::{Done, Effect};
 pub use fold::{Ended, Folded, Input};
+pub use form::MAX_FIELDS;
 pub use graph::{Graph, JobRef, Node, StepRef};
 pub use retry::{EXIT_STATUS_WITHOUT_EXIT, Verdict, after_end};
 pub use upload::{MAX_JOBS, MAX_JOBS_PER_UPLOAD, MAX_UPLOADS, Upload};
@@ -211,6 +215,9 @@ pub struct Build {
     /// Set once somebody cancelled it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cancel: Option<Cancel>,
+    /// Who did what to it, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub acts: Vec<Act>,
     /// When the first job was claimed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_at: Option<Timestamp>,
@@ -255,6 +262,7 @@ impl Build {
             cells: Cells::default(),
             lines: Vec::new(),
             cancel: None,
+            acts: Vec::new(),
             started_at: None,
             finished_at: None,
             shown: 1,
@@ -297,4 +305,4 @@ impl Build {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

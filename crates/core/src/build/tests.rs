@@ -302,7 +302,7 @@ impl World {
 
     pub(crate) fn unblock(&mut self, name: &str) {
         let job = self.job(name);
-        self.tell(&Input::Unblock { job, by: "mona".into() });
+        self.tell(&Input::Unblock { job, by: "mona".into(), form: None });
     }
 
     pub(crate) fn grant(&mut self, name: &str) {

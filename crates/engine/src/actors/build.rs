@@ -101,6 +101,12 @@ impl Engine {
         if effects.contains(&Effect::Activate) {
             self.save(keys::active(&actor), &(), Expect::Any).await?;
         }
+        // What people filled in before the jobs that read it.
+        for effect in effects {
+            if let Effect::Fill { form, .. } = effect {
+                self.write_form(id, form).await?;
+            }
+        }
         // Attempts before the line that announces them.
         let creations = effects.iter().filter_map(|effect| match effect {
             Effect::Create { job, number, retry_count, line } => {
@@ -112,7 +118,7 @@ impl Engine {
         let mut published = false;
         for effect in effects {
             match effect {
-                Effect::Activate | Effect::Create { .. } => {}
+                Effect::Activate | Effect::Fill { .. } | Effect::Create { .. } => {}
                 Effect::Publish { place, line } => {
                     self.publish(build, *place, line).await?;
                     published = true;
@@ -130,6 +136,7 @@ impl Engine {
                         eager: concurrency.eager,
                         order,
                         told: false,
+                        since: Some(self.now()),
                     };
                     self.tell_group(&concurrency.group, &group::Input::Join(member)).await?;
                 }

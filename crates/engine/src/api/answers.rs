@@ -5,7 +5,7 @@ use tidegate_core::attempt::{Attempt, Phase};
 use tidegate_core::build::{Build, BuildState, Graph, JobState};
 use tidegate_core::diagnostic::Diagnostic;
 use tidegate_core::ids::{BuildId, JobIndex, job_uuid};
-use tidegate_core::plan::StepKind;
+use tidegate_core::plan::{BlockedState, Field, FieldInput, ManualStep, StepKind};
 use tidegate_core::time::Timestamp;
 use tidegate_core::wire::job::AnnotationStyle;
 
@@ -42,6 +42,9 @@ pub struct BuildLine {
     pub commit: String,
     /// Its state.
     pub state: BuildState,
+    /// What a blocked build shows outside.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blocked_state: Option<BlockedState>,
     /// When it was made.
     pub created_at: String,
     /// First line of the commit's message.
@@ -75,9 +78,91 @@ pub struct BuildAnswer {
     /// Who cancelled it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub canceled_by: Option<String>,
+    /// Who did what to it, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub acts: Vec<ActAnswer>,
     /// What its jobs have to say to people, the most important first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub annotations: Vec<AnnotationAnswer>,
+}
+
+/// What somebody did to a build.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct ActAnswer {
+    /// When.
+    pub at: String,
+    /// Who.
+    pub by: String,
+    /// `canceled`, `retried` or `unblocked`.
+    pub what: String,
+    /// Label of the job that it was done to, if it was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<String>,
+    /// Id of that job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job_id: Option<String>,
+}
+
+/// What a block or input step asks.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct FormAnswer {
+    /// The question.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompt: Option<String>,
+    /// What is to be filled in.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fields: Vec<FieldAnswer>,
+}
+
+/// A field of a block or input step.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct FieldAnswer {
+    /// The meta-data key that the value is written to.
+    pub key: String,
+    /// What people see.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
+    /// Explanation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+    /// Whether a value must be given.
+    pub required: bool,
+    /// What counts when nothing is given.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub default: Vec<String>,
+    /// The regular expression that the value must match, of a text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub format: Option<String>,
+    /// The values to choose from, of a choice.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub options: Vec<String>,
+    /// Several may be chosen.
+    #[serde(default)]
+    pub multiple: bool,
+}
+
+impl From<&ManualStep> for FormAnswer {
+    fn from(step: &ManualStep) -> Self {
+        let field = |field: &Field| {
+            let (format, options, multiple) = match &field.input {
+                FieldInput::Text { format } => (format.clone(), Vec::new(), false),
+                FieldInput::Select { options, multiple } => {
+                    (None, options.iter().map(|(_, value)| value.clone()).collect(), *multiple)
+                }
+            };
+            FieldAnswer {
+                key: field.key.clone(),
+                label: field.label.clone(),
+                hint: field.hint.clone(),
+                required: field.required,
+                default: field.default.clone(),
+                format,
+                options,
+                multiple,
+            }
+        };
+        Self { prompt: step.prompt.clone(), fields: step.fields.iter().map(field).collect() }
+    }
 }
 
 /// A text that jobs attached to their build.
@@ -121,6 +206,15 @@ pub struct JobAnswer {
     /// Why it waits, in a sentence, while it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waiting: Option<String>,
+    /// What a person is asked, while the step is blocked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub form: Option<FormAnswer>,
+    /// Who opened it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unblocked_by: Option<String>,
+    /// When it was opened.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unblocked_at: Option<String>,
     /// Its attempts, oldest first.
     pub attempts: Vec<AttemptAnswer>,
 }
@@ -198,6 +292,7 @@ impl From<ListEntry> for BuildLine {
             git_ref: entry.git_ref.map(|r| r.full()),
             commit: entry.commit.to_string(),
             state: entry.state,
+            blocked_state: entry.blocked_state,
             created_at: text(entry.created_at),
             message: entry.message,
             started_at: entry.started_at.map(text),
@@ -243,6 +338,28 @@ fn shown_state(state: JobState, attempt: Option<&Attempt>) -> &'static str {
         (JobState::Scheduled, Some(Phase::Ended(end))) if end.held.is_some() => "running",
         (state, _) => state.name(),
     }
+}
+
+/// Who did what, oldest first.
+fn acts(build: &Build, graph: &Graph) -> Vec<ActAnswer> {
+    let mut acts: Vec<(Timestamp, ActAnswer)> = Vec::new();
+    for act in &build.acts {
+        let job = act.did.job();
+        let answer = ActAnswer {
+            at: text(act.at),
+            by: act.by.clone(),
+            what: act.did.name().to_owned(),
+            job: job.and_then(|job| graph.job(job)).map(|j| j.label().to_owned()),
+            job_id: job.map(|job| job_uuid(&build.facts.id, job).to_string()),
+        };
+        acts.push((act.at, answer));
+    }
+    if let Some(cancel) = &build.cancel {
+        let (by, what) = (cancel.by.clone(), "canceled".to_owned());
+        acts.push((cancel.at, ActAnswer { at: text(cancel.at), by, what, job: None, job_id: None }));
+    }
+    acts.sort_by_key(|(at, _)| *at);
+    acts.into_iter().map(|(_, act)| act).collect()
 }
 
 impl Engine {
@@ -305,6 +422,7 @@ impl Engine {
             failure: build.failure.clone(),
             diagnostics: build.diagnostics.clone(),
             status,
+            acts: acts(&build, &graph),
             canceled_by: build.cancel.map(|c| c.by),
             annotations,
         })
@@ -347,6 +465,13 @@ impl Engine {
             }
             _ => None,
         };
+        let form = match written.map(|w| &w.step.kind) {
+            Some(StepKind::Block(manual) | StepKind::Input(manual)) if state == JobState::Blocked => {
+                Some(FormAnswer::from(&**manual))
+            }
+            _ => None,
+        };
+        let unblocked = build.unblocked(job).filter(|_| state == JobState::Unblocked);
         JobAnswer {
             id: job_uuid(&build.facts.id, job).to_string(),
             kind: kind.to_owned(),
@@ -356,6 +481,9 @@ impl Engine {
             state: shown_state(state, own.last().copied()).to_owned(),
             ready_at: own.first().map(|a| text(a.created_at)),
             waiting,
+            form,
+            unblocked_by: unblocked.map(|act| act.by.clone()),
+            unblocked_at: unblocked.map(|act| text(act.at)),
             attempts: own.into_iter().map(AttemptAnswer::from).collect(),
         }
     }

@@ -6,12 +6,17 @@ mod commands;
 mod find;
 mod logs;
 mod machines;
+mod unblock;
 
-pub use answers::{AnnotationAnswer, ArtifactAnswer, AttemptAnswer, BuildAnswer, BuildLine, Builds, JobAnswer};
+pub use answers::{
+    ActAnswer, AnnotationAnswer, ArtifactAnswer, AttemptAnswer, BuildAnswer, BuildLine, Builds, FieldAnswer,
+    FormAnswer, JobAnswer,
+};
 pub use commands::CreateBuild;
 pub use find::{BuildName, JobName, NotFound};
 pub use logs::{LogPart, LogPosition};
 pub use machines::InstanceAnswer;
+pub use unblock::Unblock;
 
 use crate::error::Error;
 

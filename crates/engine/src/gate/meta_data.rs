@@ -18,10 +18,11 @@ const MAX_BATCH: usize = 100;
 
 /// A value as it is stored.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
-struct MetaDataRecord {
-    value: String,
-    /// The attempt that wrote it.
-    by: AttemptId,
+pub(crate) struct MetaDataRecord {
+    pub(crate) value: String,
+    /// The attempt that wrote it; none where a person or whoever made the build did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) by: Option<AttemptId>,
 }
 
 fn check(name: &str) -> Result<(), GateError> {
@@ -80,7 +81,7 @@ impl Engine {
             if entries[place + 1..].iter().any(|(later, _)| later == name) {
                 continue;
             }
-            let record = MetaDataRecord { value: value.clone(), by: by.clone() };
+            let record = MetaDataRecord { value: value.clone(), by: Some(by.clone()) };
             writes.push(Write::Put(self.put(keys::meta_data(&by.build, name), &record, Expect::Any)?));
         }
         Ok(self.ports.store.transact(writes).await?)

@@ -21,6 +21,7 @@ use tidegate_core::trust::Trust;
 use tidegate_core::wire::gate::{AgentState, Presign, PresignAnswer, log_chunk_key};
 
 pub use artifacts::ArtifactRecord;
+pub(crate) use meta_data::MetaDataRecord;
 
 use crate::engine::{Engine, Loaded};
 use crate::error::Error;

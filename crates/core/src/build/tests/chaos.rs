@@ -4,7 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
+use crate::fleet::{Fleet, Policy};
 use crate::group::{self, Group, Member};
+use crate::why;
 
 /// Something that happens. Numbers choose among what is there.
 #[derive(Clone, Debug)]
@@ -98,7 +100,7 @@ impl Chaos {
             }
             Op::Unblock { which } => {
                 let job = JobIndex(u32::try_from(which % (self.w.build.cells.len() + 1)).unwrap());
-                self.fold_all(&[Input::Unblock { job, by: "mona".into() }]);
+                self.fold_all(&[Input::Unblock { job, by: "mona".into(), form: None }]);
             }
             Op::Group => self.group(),
             Op::Pass(span) => {
@@ -144,6 +146,7 @@ impl Chaos {
                         eager: concurrency.eager,
                         order: (Timestamp(0), self.w.build.facts.id.clone(), *job),
                         told: false,
+                        since: None,
                     };
                     self.group_inbox.push((concurrency.group.clone(), group::Input::Join(member)));
                 }
@@ -151,7 +154,11 @@ impl Chaos {
                     let build = self.w.build.facts.id.clone();
                     self.group_inbox.push((group.clone(), group::Input::Leave { build, job: *job, round: *round }));
                 }
-                Effect::Activate | Effect::Publish { .. } | Effect::Show { .. } | Effect::Deactivate => {}
+                Effect::Activate
+                | Effect::Fill { .. }
+                | Effect::Publish { .. }
+                | Effect::Show { .. }
+                | Effect::Deactivate => {}
             }
             performed.push(effect.clone());
         }
@@ -285,6 +292,36 @@ impl Chaos {
         assert_eq!(open, !build.state.is_final(), "{}", self.w.shows());
         if build.state == BuildState::Passed {
             self.check_passed();
+        }
+        self.check_reasons();
+    }
+
+    /// Nothing waits without a sentence that says why and what would end it, however few records are there.
+    fn check_reasons(&self) {
+        let policy = Policy {
+            pools: Vec::new(),
+            boot: Duration::ZERO,
+            silence: Duration::ZERO,
+            no_capacity: Duration::ZERO,
+            ticket_patience: Duration::ZERO,
+        };
+        let records = why::Records {
+            build: &self.w.build,
+            graph: &self.w.graph,
+            attempts: &[],
+            groups: &self.groups,
+            names: &BTreeMap::new(),
+            children: &BTreeMap::new(),
+            fleet: &Fleet::default(),
+            policy: &policy,
+            backlog: &BTreeMap::new(),
+            now: self.w.now,
+        };
+        for (place, cell) in (0u32..).zip(self.w.build.cells.iter()) {
+            let said = why::why(JobIndex(place), &records).unwrap();
+            assert_eq!(said.kind.waits(), !cell.state.is_final(), "job {place} is {cell:?}: {said:?}");
+            assert!(!said.because.is_empty(), "job {place} is {cell:?}");
+            assert!(!said.kind.waits() || !said.until.is_empty(), "job {place} is {cell:?}: {said:?}");
         }
     }
 

@@ -114,6 +114,7 @@ fn the_whole_way_through_a_group() {
                     eager: concurrency.eager,
                     order: (w.build.facts.created_at, w.build.facts.id.clone(), *job),
                     told: false,
+                    since: None,
                 })),
                 Effect::Leave { job, round, .. } => {
                     group.fold(group::Input::Leave { build: w.build.facts.id.clone(), job: *job, round: *round })

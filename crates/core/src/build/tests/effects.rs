@@ -15,6 +15,7 @@ fn names(w: &World) -> Vec<&'static str> {
             Effect::Leave { .. } => "leave",
             Effect::Show { .. } => "show",
             Effect::Deactivate => "deactivate",
+            Effect::Fill { .. } => "fill",
         })
         .collect()
 }
@@ -96,4 +97,32 @@ fn a_state_that_does_not_change_is_not_shown_again() {
     w.settle();
     w.later(Duration::from_secs(9));
     assert_eq!(names(&w), [""; 0]);
+}
+
+#[test]
+fn a_form_is_written_before_anything_that_may_read_it_starts() {
+    let mut w = World::new([block("ok"), cmd("a")]);
+    perform(&mut w);
+    w.tell(&Input::Unblock { job: w.job("ok"), by: "mona".into(), form: Some("f1".into()) });
+    w.is("scheduled ok=unblocked a=scheduled");
+    assert_eq!(names(&w), ["fill", "create", "publish", "show"]);
+    // A second person is too late: the first form counts.
+    w.tell(&Input::Unblock { job: w.job("ok"), by: "hubot".into(), form: Some("f2".into()) });
+    assert_eq!(w.build.acts.len(), 1);
+    assert_eq!(w.build.unblocked(w.job("ok")).map(|act| act.by.as_str()), Some("mona"));
+    perform(&mut w);
+}
+
+#[test]
+fn people_who_retry_all_day_do_not_fill_the_record() {
+    let mut w = World::new([block("ok"), cmd("a").after(&[])]);
+    w.tell(&Input::Unblock { job: w.job("ok"), by: "mona".into(), form: Some("f1".into()) });
+    for _ in 0..150 {
+        w.fail("a");
+        w.retry("a");
+    }
+    assert_eq!(w.build.acts.len(), 100);
+    let unwritten = |act: &Act| matches!(act.did, Did::Unblocked { unwritten: true, .. });
+    assert_eq!(w.build.acts.iter().filter(|act| unwritten(act)).count(), 1, "what has an effect still is kept");
+    assert_eq!(w.build.acts.last().map(|act| act.did.job()), Some(Some(w.job("a"))));
 }
