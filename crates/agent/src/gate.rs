@@ -111,12 +111,18 @@ impl Gate {
             StatusCode::FORBIDDEN
             | StatusCode::CONFLICT
             | StatusCode::UNPROCESSABLE_ENTITY
-            | StatusCode::BAD_REQUEST
-            | StatusCode::PAYLOAD_TOO_LARGE => Err(CallError::Refused(Refused {
+            | StatusCode::BAD_REQUEST => Err(CallError::Refused(Refused {
                 verb,
                 status: status.as_u16(),
                 why: serde_json::from_slice::<Refusal>(&body)
                     .map_or_else(|_| String::from_utf8_lossy(&body).into_owned(), |r| r.error),
+            })),
+            StatusCode::PAYLOAD_TOO_LARGE => Err(CallError::Refused(Refused {
+                verb,
+                status: status.as_u16(),
+                why: "this is larger than the server takes; the cap of a pipeline is `bytes` in the `[limits]` table of its \
+                      configuration"
+                    .to_owned(),
             })),
             other => Err(CallError::Weather(format!("`{verb}` was answered {other}"))),
         }

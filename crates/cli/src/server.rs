@@ -123,7 +123,7 @@ impl Server {
         blobs.set_base_url(api_url.clone());
         state.set_endpoint(&api_url).map_err(|error| anyhow!(error))?;
         let fleet = ProcessFleet::open(&state, fleet_settings(config)?).await.map_err(|error| anyhow!(error))?;
-        let repositories = GitRepositories::open(&state);
+        let repositories = GitRepositories::open(&state, config.limits.pipeline.bytes as u64);
         let ports = Ports {
             store: Arc::new(store),
             queue: Arc::clone(&queue) as _,

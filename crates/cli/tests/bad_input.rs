@@ -129,3 +129,63 @@ fn a_taken_port_is_named() {
     assert_eq!(output.status.code(), Some(2));
     assert!(text(&output.stderr).contains(&port.to_string()), "{}", text(&output.stderr));
 }
+
+#[test]
+fn a_pipeline_file_over_a_cap_names_the_setting_and_passes_once_it_is_raised() {
+    let pipeline = format!("steps: [{{ command: 'true', key: a, parallelism: 3 }}]\n{}", "# x\n".repeat(300_000));
+    let mut world = World::new(&pipeline);
+    let phases = [
+        ("jobs = 600", "`bytes`"),
+        ("bytes = 2000000\njobs = 2", "`jobs`"),
+        ("bytes = 2000000\nbuild_jobs = 2", "`build_jobs`"),
+        ("bytes = 2000000", ""),
+    ];
+    for (number, (limits, setting)) in (1..).zip(phases) {
+        world = world.config(&format!("[limits]\n{limits}\n"));
+        world.commit(limits);
+        world.start();
+        world.push();
+        let build = world.finished(number);
+        assert_eq!(build["state"], if setting.is_empty() { "passed" } else { "failed" }, "{limits}: {build:#}");
+        let shown = text(&world.run(["build".to_owned(), "show".to_owned(), number.to_string()]).stdout);
+        let told = shown.contains("[limits]") && shown.contains(setting);
+        assert!(setting.is_empty() || told, "{limits}: {setting} is not in\n{shown}");
+        world.stop_server();
+        // What judges a file without a server reads the same settings.
+        for command in ["lint", "plan"] {
+            let file = world.repo().join(".tidegate/pipeline.yml");
+            let judged = world.tidegate(["pipeline", command]).arg(&file).output().unwrap();
+            let said = text(&judged.stdout) + &text(&judged.stderr);
+            if matches!(setting, "" | "`build_jobs`") {
+                assert!(judged.status.success(), "{limits}: {said}");
+            } else {
+                assert!(!judged.status.success() && said.contains(setting), "{limits}: {said}");
+            }
+        }
+    }
+}
+
+#[test]
+fn commands_that_look_at_pipelines_read_the_limits_and_nothing_else_of_the_configuration() {
+    let directory = tempfile::tempdir().unwrap();
+    let write = |name: &str, content: &str| std::fs::write(directory.path().join(name), content).unwrap();
+    let run = |arguments: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_tidegate"));
+        command.env_remove("TIDEGATE_CONFIG").current_dir(directory.path()).args(arguments).output().unwrap()
+    };
+    write("buildkite.yml", "steps: [{ command: a, parallelism: 501 }]\n");
+    let refused = run(&["pipeline", "lint"]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(text(&refused.stdout).contains("the cap is `jobs` in the `[limits]` table"), "{}", text(&refused.stdout));
+    write("tidegate.toml", "[webhook]\nsecret_file = \"not-there\"\n[limits]\njobs = 501\n");
+    for arguments in [&["pipeline", "lint"][..], &["pipeline", "plan"], &["pipeline", "normalize"]] {
+        let output = run(arguments);
+        assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
+    }
+    write("other.toml", "[limits]\njob = 501\n");
+    let wrong = run(&["pipeline", "lint", "--config", "other.toml"]);
+    assert_eq!(wrong.status.code(), Some(2));
+    assert!(text(&wrong.stderr).contains("other.toml:2:1: unknown key `job`: did you mean `jobs`?"));
+    let missing = run(&["pipeline", "lint", "--config", "missing.toml"]);
+    assert_eq!(missing.status.code(), Some(2));
+}

@@ -3,7 +3,7 @@
 
 mod world;
 
-use world::{World, job};
+use world::{World, job, text};
 
 #[test]
 fn three_generations_of_steps() {
@@ -95,4 +95,56 @@ steps:
         assert!(log.contains(wanted), "`{wanted}` is not in\n{log}");
     }
     assert!(world.logs("twin").contains("uploader"), "{}", world.logs("twin"));
+}
+
+#[test]
+fn a_cap_names_its_setting_and_yields_to_it() {
+    let mut world = World::new(
+        r#"
+steps:
+  - command: |
+      tidegate-agent pipeline upload few.yml
+      { cat few.yml; head -c 2000000 /dev/zero | tr '\0' '#'; } | sed 's/few/many/' | tidegate-agent pipeline upload
+    key: up
+"#,
+    );
+    // A step that is skipped is a job that needs no machine.
+    world.write("few.yml", "steps: [{ command: a, key: few, skip: true, parallelism: 3 }]\n");
+    let phases = [
+        ("jobs = 2", "`jobs`"),
+        ("jobs = 3", "`bytes`"),
+        ("jobs = 3\nbytes = 3000000\nbuild_jobs = 6", "`build_jobs`"),
+        ("jobs = 3\nbytes = 3000000\nbuild_jobs = 7\nbuild_uploads = 1", "`build_uploads`"),
+        ("jobs = 3\nbytes = 3000000\nbuild_jobs = 7\nbuild_uploads = 2", ""),
+    ];
+    for (number, (limits, setting)) in (1..).zip(phases) {
+        world = world.config(&format!("[limits]\n{limits}\n"));
+        world.commit(limits);
+        world.start();
+        world.push();
+        let build = world.finished(number);
+        let log = world.run(["logs".to_owned(), number.to_string(), "up".to_owned()]);
+        let log = text(&log.stdout);
+        if setting.is_empty() {
+            assert_eq!(build["state"], "passed", "{build:#}\n{log}");
+            assert_eq!(build["jobs"].as_array().unwrap().len(), 7, "{build:#}");
+        } else {
+            assert_eq!(build["state"], "failed", "{limits}: {build:#}\n{log}");
+            let told = log.contains("`[limits]` table") && log.contains(setting);
+            assert!(told, "{limits}: {setting} is not in\n{log}");
+        }
+        world.stop_server();
+    }
+}
+
+#[test]
+fn what_no_server_takes_is_refused_and_not_tried_for_ever() {
+    let mut world = World::new(
+        "steps: [{ command: \"head -c 14000000 /dev/zero | tr '\\\\0' '#' | tidegate-agent pipeline upload\", key: first }]",
+    );
+    world.start();
+    world.push();
+    assert_eq!(world.finished(1)["state"], "failed");
+    let log = world.logs("first");
+    assert!(log.contains("`bytes` in the `[limits]` table"), "{log}");
 }

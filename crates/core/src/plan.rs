@@ -469,7 +469,10 @@ pub enum SegmentRefusal {
     #[error("these steps would wait for each other: `{0}`; take one of them out of `depends_on`")]
     Circle(String),
     /// Too many jobs at once.
-    #[error("{jobs} jobs in one upload, the limit is {limit}: upload them in several parts")]
+    #[error(
+        "{jobs} jobs in one pipeline, the limit is {limit}: upload them in several parts, or raise `jobs` in the `[limits]` \
+         table of the configuration"
+    )]
     UploadTooLarge {
         /// How many.
         jobs: usize,
@@ -477,7 +480,10 @@ pub enum SegmentRefusal {
         limit: usize,
     },
     /// Too many jobs in all.
-    #[error("the build would have {jobs} jobs, the limit is {limit}: do more in one job, or trigger another build")]
+    #[error(
+        "the build would have {jobs} jobs, the limit is {limit}: do more in one job, or raise `build_jobs` in the `[limits]` \
+         table of the configuration"
+    )]
     TooManyJobs {
         /// How many.
         jobs: usize,
@@ -485,7 +491,10 @@ pub enum SegmentRefusal {
         limit: usize,
     },
     /// Too many uploads.
-    #[error("the build has {limit} uploads, which is the limit: upload more steps at once")]
+    #[error(
+        "the build has {limit} uploads, which is the limit: upload more steps at once, or raise `build_uploads` in the \
+         `[limits]` table of the configuration"
+    )]
     TooManyUploads {
         /// How many may be.
         limit: usize,

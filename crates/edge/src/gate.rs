@@ -16,8 +16,10 @@ use tidegate_core::wire::gate::Refusal;
 use tidegate_engine::Engine;
 use tidegate_engine::gate::{Caller, GateError};
 
-/// Largest request: a pipeline upload.
+/// Largest request but for what a pipeline upload needs.
 const LIMIT: usize = 4 << 20;
+/// What an upload has besides its text: the variables that the text names.
+const AROUND_A_PIPELINE: usize = 2 << 20;
 
 /// Knows machines by what they present.
 pub trait Callers: std::fmt::Debug + Send + Sync {
@@ -42,9 +44,11 @@ macro_rules! verbs {
     ($($verb:ident),*) => {
         /// The routes of the gate.
         pub fn routes(engine: Arc<Engine>, callers: Arc<dyn Callers>) -> Router {
+            // JSON makes up to six bytes of one.
+            let text = engine.settings().pipeline.bytes.saturating_mul(6).saturating_add(AROUND_A_PIPELINE);
             Router::new()
                 $(.route(concat!("/gate/", stringify!($verb)), post($verb)))*
-                .layer(DefaultBodyLimit::max(LIMIT))
+                .layer(DefaultBodyLimit::max(text.max(LIMIT)))
                 .with_state(Gate { engine, callers })
         }
 

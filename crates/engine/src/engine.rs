@@ -31,6 +31,8 @@ pub struct Settings {
     pub policy: Policy,
     /// Limits of builds.
     pub limits: build::Limits,
+    /// Caps on pipeline texts.
+    pub pipeline: tidegate_pipeline::Limits,
     /// Between SIGTERM and SIGKILL of a job.
     pub grace: Duration,
     /// How many bytes of a job's log are kept.

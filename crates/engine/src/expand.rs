@@ -39,6 +39,7 @@ impl Engine {
             facts: pipeline_facts(&self.settings, facts, &repository.clone_url),
             interpolate: text.interpolate,
             changed_files: text.changed_files,
+            limits: self.settings.pipeline,
             ..Context::default()
         };
         let expansion = tidegate_pipeline::expand(Source { name: text.name, text: text.bytes }, &context);

@@ -355,6 +355,9 @@ impl Engine {
             let why = format!("{} in `{path}`", errors_in_words(&diagnostics));
             return Ok(Build::failed(facts, why, diagnostics));
         };
+        if let Err(why) = self.settings.limits.check_jobs(0, &segment) {
+            return Ok(Build::failed(facts, why.to_string(), diagnostics));
+        }
         let blob = segment_key(&facts.id, "0");
         self.store_segment(&blob, &segment).await?;
         // The segment that is stored counts: a repetition may have read another version of our own code.

@@ -72,7 +72,7 @@ impl World {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let state = StateDir::serve(directory.path().join("state")).unwrap();
-        Self { repositories: GitRepositories::open(&state), directory, _state: state }
+        Self { repositories: GitRepositories::open(&state, 1 << 20), directory, _state: state }
     }
 
     fn path(&self, name: &str) -> PathBuf {

@@ -40,11 +40,12 @@ fn attributes() -> String {
 
 fn caps() -> String {
     let mut out = String::new();
-    line!(out, "| setting | default |");
-    line!(out, "|---|---|");
+    line!(out, "| setting | default | at most |");
+    line!(out, "|---|---|---|");
     let limits = serde_json::to_value(Limits::default()).unwrap_or_default();
+    let ceiling = serde_json::to_value(Limits::CEILING).unwrap_or_default();
     for (name, value) in limits.as_object().into_iter().flatten() {
-        line!(out, "| `{name}` | {value} |");
+        line!(out, "| `{name}` | {value} | {} |", ceiling[name]);
     }
     out
 }

@@ -62,6 +62,26 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// The most that each cap may be set to: what still leaves the stack of a thread and the memory of a machine
+    /// whole. Also for whoever reads a text without knowing the configuration that will judge it.
+    pub const CEILING: Self = Self {
+        bytes: 16 << 20,
+        depth: 256,
+        nodes: 4_000_000,
+        aliases: 1_000_000,
+        expanded_bytes: 256 << 20,
+        jobs: 10_000,
+        matrix_jobs: 10_000,
+        matrix_dimensions: 64,
+        matrix_values: 10_000,
+        matrix_value_bytes: 64 << 10,
+        matrix_adjustments: 10_000,
+        condition_bytes: 256 << 10,
+        expression_depth: 256,
+        regex_backtracks: 100_000_000,
+        pattern_bytes: 64 << 10,
+    };
+
     /// How to raise a cap, for the help line of the error it led to.
     pub(crate) fn raise(setting: &str) -> String {
         format!("the cap is `{setting}` in the `[limits]` table of the configuration")

@@ -196,3 +196,25 @@ fn findings_do_not_pile_up() {
     let found = read(&text).diagnostics;
     assert!((500..=1000).contains(&found.len()), "{}", found.len());
 }
+
+#[test]
+fn the_highest_caps_still_leave_the_stack_whole() {
+    let limits = Limits::CEILING;
+    let context = Context { limits, ..Context::default() };
+    let (depth, inner) = (limits.depth - 4, limits.expression_depth - 2);
+    let texts = [
+        format!("x: {}{}\nsteps: [{{command: a}}]\n", "[".repeat(depth), "]".repeat(depth)),
+        format!("x: {}1{}\nsteps: [{{command: a}}]\n", "{a: ".repeat(depth), "}".repeat(depth)),
+        format!("steps: [{{command: a, if: \"{}true{}\"}}]\n", "(".repeat(inner), ")".repeat(inner)),
+        format!("steps: [{{command: a, if: \"{}true\"}}]\n", "!".repeat(inner)),
+        format!("steps: [{{command: \"{}x{}\"}}]\n", "${A:-".repeat(inner), "}".repeat(inner)),
+    ];
+    for text in texts {
+        let found = expand(Source::new("p", &text), &context);
+        assert!(found.segment.is_some(), "{:?}", found.diagnostics);
+        assert!(tidegate_pipeline::normalize(Source::new("p", &text), &context).json.is_some());
+        // And what is nested deeper is refused, not followed.
+        let deeper = text.replace("[[", &"[".repeat(1000)).replace("((", &"(".repeat(100_000));
+        let _ = expand(Source::new("p", &deeper), &context);
+    }
+}

@@ -65,7 +65,14 @@ fn dry_run(args: &Upload, text: &Text, env: &Variables) -> anyhow::Result<ExitCo
     let mut known = env.all();
     known.extend(args.env.iter().cloned());
     // Whether a step is left out is for the build to decide.
-    let context = Context { env: known, interpolate: !args.no_interpolation, decide: false, ..Context::default() };
+    let context = Context {
+        env: known,
+        interpolate: !args.no_interpolation,
+        decide: false,
+        // What the configuration allows is known to the gate alone.
+        limits: Limits::CEILING,
+        ..Context::default()
+    };
     let mut normalized = normalize(Source { name: &text.name, text: &text.bytes }, &context);
     show(&mut normalized.diagnostics, &text.name);
     let Some(json) = normalized.json else {
@@ -110,11 +117,15 @@ fn open(file: Option<&Path>) -> anyhow::Result<Text> {
     }
 }
 
+/// Reads a text that some configuration may allow; whether this one does, the gate says.
 fn read(from: impl Read) -> std::io::Result<Vec<u8>> {
-    let most = Limits::default().bytes as u64;
+    let most = Limits::CEILING.bytes;
     let mut bytes = Vec::new();
-    // One byte more than is allowed is enough to be told that it is too much.
-    from.take(most + 1).read_to_end(&mut bytes)?;
+    from.take(most as u64 + 1).read_to_end(&mut bytes)?;
+    if bytes.len() > most {
+        let why = format!("it has more than {most} bytes, which no configuration allows");
+        return Err(std::io::Error::new(std::io::ErrorKind::FileTooLarge, why));
+    }
     Ok(bytes)
 }
 
@@ -164,7 +175,9 @@ fn refuse_secrets(text: &Text, env: &Variables) -> anyhow::Result<()> {
     let mark = |index: usize| format!("tidegate-{nonce}-{index}-secret");
     let mut known = env.all();
     known.extend(env.secret.iter().enumerate().map(|(index, name)| (name.clone(), mark(index))));
-    let context = Context { env: known, unset: Unset::Unknown, decide: false, ..Context::default() };
+    // Whatever the gate may accept must be looked through.
+    let limits = Limits::CEILING;
+    let context = Context { env: known, unset: Unset::Unknown, decide: false, limits, ..Context::default() };
     // What cannot be read is for the gate to say.
     let Some(json) = normalize(Source { name: &text.name, text: &text.bytes }, &context).json else {
         return Ok(());
@@ -218,5 +231,8 @@ mod tests {
             let error = refuse_secrets(&text(leak), &env).err().map(|e| e.to_string()).unwrap_or_default();
             assert!(error.contains("write `$$MY_TOKEN`") && !error.contains("hush"), "{leak}: {error}");
         }
+        // Beyond the caps that hold where no others are configured.
+        let large = format!("# {}\nsteps: [{{command: 'echo $MY_TOKEN'}}]", "x".repeat(2 << 20));
+        assert!(refuse_secrets(&text(&large), &env).is_err());
     }
 }

@@ -20,17 +20,24 @@ use crate::{exit, out};
 
 /// `tidegate pipeline …`.
 pub(super) fn run(global: &Global, command: Pipeline) -> anyhow::Result<u8> {
+    let limits = || super::limits(global).map(|limits| limits.pipeline);
     match command {
-        Pipeline::Lint { files, format } => run_lint(&files, if global.json { LintFormat::Json } else { format }),
-        Pipeline::Plan(plan) => run_plan(global, &plan),
-        Pipeline::Normalize(arguments) => run_normalize(&arguments),
+        Pipeline::Lint { files, format } => {
+            run_lint(&files, if global.json { LintFormat::Json } else { format }, limits()?)
+        }
+        Pipeline::Plan(plan) => run_plan(global, &plan, limits()?),
+        Pipeline::Normalize(arguments) => run_normalize(&arguments, limits()?),
         Pipeline::Schema => {
             out::bytes(format!("{}\n", serde_json::to_string_pretty(&schema())?).as_bytes())?;
             Ok(exit::DONE)
         }
-        Pipeline::Eval { expression, context } => run_eval(&expression, context.as_deref()),
+        Pipeline::Eval { expression, context } => run_eval(&expression, context.as_deref(), limits()?),
         Pipeline::Interpolate { text, env } => {
-            let text = if text == "-" { String::from_utf8_lossy(&read(Path::new("-"))?).into_owned() } else { text };
+            let text = if text == "-" {
+                String::from_utf8_lossy(&read(Path::new("-"), limits()?.bytes)?).into_owned()
+            } else {
+                text
+            };
             let result = interpolate(&text, &env).map_err(|error| Expected::usage(error.message))?;
             if global.json {
                 out::json(&json!({ "text": result }))?
@@ -55,7 +62,7 @@ impl Text {
 }
 
 /// The file that was named, or the one in the usual places below the working directory.
-fn open(path: Option<&Path>) -> anyhow::Result<Text> {
+fn open(path: Option<&Path>, limits: Limits) -> anyhow::Result<Text> {
     let found;
     let path = match path {
         Some(path) => path,
@@ -66,12 +73,12 @@ fn open(path: Option<&Path>) -> anyhow::Result<Text> {
         }
     };
     let name = if path == Path::new("-") { "<stdin>".to_owned() } else { path.display().to_string() };
-    Ok(Text { name, bytes: read(path)? })
+    Ok(Text { name, bytes: read(path, limits.bytes)? })
 }
 
-fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
+fn read(path: &Path, most: usize) -> anyhow::Result<Vec<u8>> {
     // One byte more than is allowed is enough to say that it is too much.
-    let most = Limits::default().bytes as u64 + 1;
+    let most = most as u64 + 1;
     let mut bytes = Vec::new();
     let result = if path == Path::new("-") {
         std::io::stdin().lock().take(most).read_to_end(&mut bytes)
@@ -84,13 +91,13 @@ fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
     }
 }
 
-fn run_lint(files: &[PathBuf], format: LintFormat) -> anyhow::Result<u8> {
+fn run_lint(files: &[PathBuf], format: LintFormat, limits: Limits) -> anyhow::Result<u8> {
     let texts = if files.is_empty() {
-        vec![open(None)?]
+        vec![open(None, limits)?]
     } else {
-        files.iter().map(|file| open(Some(file))).collect::<Result<Vec<_>, _>>()?
+        files.iter().map(|file| open(Some(file), limits)).collect::<Result<Vec<_>, _>>()?
     };
-    let context = Context::for_lint();
+    let context = Context { limits, ..Context::for_lint() };
     let findings: Vec<Diagnostic> = texts.iter().flat_map(|text| lint(text.source(), &context)).collect();
     let errors = findings.iter().filter(|finding| finding.is_error()).count();
     match format {
@@ -114,12 +121,13 @@ fn tally(files: usize, errors: usize, warnings: usize) -> String {
     }
 }
 
-fn run_plan(global: &Global, arguments: &Plan) -> anyhow::Result<u8> {
-    let text = open(arguments.file.as_deref())?;
+fn run_plan(global: &Global, arguments: &Plan, limits: Limits) -> anyhow::Result<u8> {
+    let text = open(arguments.file.as_deref(), limits)?;
     let mut context = Context {
         env: arguments.env.clone(),
         unset: Unset::Unknown,
         changed_files: arguments.changed.clone(),
+        limits,
         ..Context::default()
     };
     if let Some(path) = &arguments.event {
@@ -191,10 +199,10 @@ fn facts_of(path: &Path) -> anyhow::Result<Facts> {
     Ok(facts)
 }
 
-fn run_normalize(arguments: &Normalize) -> anyhow::Result<u8> {
-    let text = open(arguments.file.as_deref())?;
-    let context =
-        Context { env: arguments.env.clone(), interpolate: !arguments.no_interpolation, ..Context::default() };
+fn run_normalize(arguments: &Normalize, limits: Limits) -> anyhow::Result<u8> {
+    let text = open(arguments.file.as_deref(), limits)?;
+    let interpolate = !arguments.no_interpolation;
+    let context = Context { env: arguments.env.clone(), interpolate, limits, ..Context::default() };
     let normalized = normalize(text.source(), &context);
     match normalized.json {
         Some(json) => {
@@ -208,13 +216,13 @@ fn run_normalize(arguments: &Normalize) -> anyhow::Result<u8> {
     }
 }
 
-fn run_eval(expression: &str, context: Option<&Path>) -> anyhow::Result<u8> {
+fn run_eval(expression: &str, context: Option<&Path>, limits: Limits) -> anyhow::Result<u8> {
     let facts = match context {
         None => Facts::default(),
-        Some(path) => serde_json::from_slice(&read(path)?)
+        Some(path) => serde_json::from_slice(&read(path, limits.bytes)?)
             .map_err(|error| Expected::usage(format!("`{}` is no context: {error}", path.display())))?,
     };
-    let evaluation = condition::eval(expression, &facts, &Limits::default());
+    let evaluation = condition::eval(expression, &facts, &limits);
     out::json(&evaluation)?;
     Ok(match evaluation {
         Evaluation::Value(_) => exit::DONE,

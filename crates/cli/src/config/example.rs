@@ -52,6 +52,24 @@ width = 4
 # boot = "60s"            # an instance must report within this long after its launch
 # beat = "1s"             # how often an instance reports
 # log_bytes = 1073741824  # how much of a job's log is kept
+# build_jobs = 4000       # jobs of one build, uploads included
+# build_uploads = 500     # uploads of one build
+# Caps on one pipeline text, the file of a commit or an upload. `tidegate pipeline` reads them too.
+# bytes = 1048576
+# depth = 64              # lists and maps in each other
+# nodes = 100000          # values, lists and maps, after aliases are followed
+# aliases = 10000
+# expanded_bytes = 4194304  # after aliases, variables and matrices
+# jobs = 500
+# matrix_jobs = 50        # of one matrix, as what follows
+# matrix_dimensions = 6
+# matrix_values = 25
+# matrix_value_bytes = 128
+# matrix_adjustments = 12
+# condition_bytes = 8192
+# expression_depth = 64   # of a condition, or of variables in variables
+# regex_backtracks = 100000
+# pattern_bytes = 1024    # of one glob
 
 # How long builds are kept. Read and checked; nothing is deleted yet.
 # [retention]

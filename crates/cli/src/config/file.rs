@@ -14,6 +14,7 @@ use tidegate_engine::ports::RepositorySource;
 use toml::Spanned;
 
 use super::duration::Span;
+use super::limits::Limits;
 use super::{Config, ConfigError, GitHubApi, LimitSettings, WebhookSecrets, default_pool, suggest};
 
 #[derive(Deserialize)]
@@ -97,17 +98,6 @@ struct Pool {
 
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Limits {
-    wait: Option<Span>,
-    grace: Option<Span>,
-    silence: Option<Spanned<Span>>,
-    boot: Option<Span>,
-    beat: Option<Span>,
-    log_bytes: Option<u64>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
 struct Retention {
     builds: Option<Span>,
 }
@@ -120,13 +110,13 @@ struct Hooks {
 }
 
 /// Where findings are.
-struct Reader<'a> {
+pub(super) struct Reader<'a> {
     path: &'a Path,
     text: &'a str,
 }
 
 impl Reader<'_> {
-    fn wrong(&self, at: Option<std::ops::Range<usize>>, message: impl Into<String>) -> ConfigError {
+    pub(super) fn wrong(&self, at: Option<std::ops::Range<usize>>, message: impl Into<String>) -> ConfigError {
         let (line, column) = at.map_or((0, 0), |span| {
             let before = &self.text[..span.start.min(self.text.len())];
             let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
@@ -189,10 +179,20 @@ fn with_suggestion(message: &str) -> String {
     }
 }
 
+impl Reader<'_> {
+    fn written(&self) -> Result<Written, ConfigError> {
+        toml::from_str(self.text).map_err(|error| self.wrong(error.span(), with_suggestion(error.message())))
+    }
+}
+
+pub(super) fn limits_of(path: &Path, text: &str) -> Result<LimitSettings, ConfigError> {
+    let reader = Reader { path, text };
+    reader.written()?.limits.checked(&reader)
+}
+
 pub(super) fn parse(path: &Path, text: &str) -> Result<Config, ConfigError> {
     let reader = Reader { path, text };
-    let written: Written =
-        toml::from_str(text).map_err(|error| reader.wrong(error.span(), with_suggestion(error.message())))?;
+    let written = reader.written()?;
     let defaults = Config::default();
     let address = |value: &Option<Spanned<String>>, default: SocketAddr| match value {
         None => Ok(default),
@@ -223,7 +223,7 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<Config, ConfigError> {
         repositories,
         pipelines,
         pools,
-        limits: limits(&reader, &written.limits)?,
+        limits: written.limits.checked(&reader)?,
         base_url,
         organization: written.organization.unwrap_or(defaults.organization),
         retention: written.retention.builds.map_or(defaults.retention, |span| span.0),
@@ -366,25 +366,4 @@ fn pools(reader: &Reader<'_>, written: &[Pool]) -> Result<Vec<PoolPolicy>, Confi
         });
     }
     Ok(pools)
-}
-
-fn limits(reader: &Reader<'_>, written: &Limits) -> Result<LimitSettings, ConfigError> {
-    let defaults = LimitSettings::default();
-    let or = |span: Option<Span>, default| span.map_or(default, |span| span.0);
-    let beat = or(written.beat, defaults.beat);
-    let silence = written.silence.as_ref().map_or(defaults.silence, |span| span.get_ref().0);
-    if silence < beat * 5 {
-        let span = written.silence.as_ref().map(Spanned::span);
-        return Err(
-            reader.wrong(span, "`silence` must be at least five times `beat`, or instances are given up for nothing")
-        );
-    }
-    Ok(LimitSettings {
-        wait: or(written.wait, defaults.wait),
-        grace: or(written.grace, defaults.grace),
-        silence,
-        boot: or(written.boot, defaults.boot),
-        beat,
-        log_bytes: written.log_bytes.unwrap_or(defaults.log_bytes),
-    })
 }

@@ -6,6 +6,7 @@
 mod duration;
 mod example;
 mod file;
+mod limits;
 mod suggest;
 
 use std::net::SocketAddr;
@@ -92,7 +93,7 @@ pub(crate) struct Config {
 }
 
 /// `[limits]`.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct LimitSettings {
     pub(crate) wait: Duration,
     pub(crate) grace: Duration,
@@ -100,17 +101,31 @@ pub(crate) struct LimitSettings {
     pub(crate) boot: Duration,
     pub(crate) beat: Duration,
     pub(crate) log_bytes: u64,
+    /// Caps on pipeline texts.
+    pub(crate) pipeline: tidegate_pipeline::Limits,
+    /// Jobs of one build.
+    pub(crate) build_jobs: usize,
+    /// Uploads of one build.
+    pub(crate) build_uploads: usize,
 }
+
+/// Most that `build_jobs` and `build_uploads` may be: more does not fit the record of a build.
+const MOST_BUILD_JOBS: usize = tidegate_pipeline::Limits::CEILING.jobs;
+const MOST_BUILD_UPLOADS: usize = 1_000;
 
 impl Default for LimitSettings {
     fn default() -> Self {
+        let build = Limits::default();
         Self {
-            wait: Duration::from_secs(24 * 3600),
+            wait: build.wait,
             grace: Duration::from_secs(10),
             silence: Duration::from_secs(600),
             boot: Duration::from_secs(60),
             beat: Duration::from_secs(1),
             log_bytes: 1 << 30,
+            pipeline: tidegate_pipeline::Limits::default(),
+            build_jobs: build.jobs,
+            build_uploads: build.uploads,
         }
     }
 }
@@ -157,17 +172,25 @@ fn pool(name: &str, width: u32) -> Result<PoolPolicy, tidegate_core::ids::Invali
     })
 }
 
+fn read(path: &Path) -> Result<String, ConfigError> {
+    std::fs::read_to_string(path)
+        .map_err(|error| ConfigError::Unreadable { path: path.to_owned(), why: error.to_string() })
+}
+
 impl Config {
     /// Reads and checks a file.
     pub(crate) fn load(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| ConfigError::Unreadable { path: path.to_owned(), why: error.to_string() })?;
-        Self::parse(path, &text)
+        Self::parse(path, &read(path)?)
     }
 
     /// Checks a text; files that it names are looked for beside `path`.
     pub(crate) fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
         file::parse(path, text)
+    }
+
+    /// The `[limits]` of a file, for whoever needs nothing else: secrets are not read.
+    pub(crate) fn limits_of(path: &Path) -> Result<LimitSettings, ConfigError> {
+        file::limits_of(path, &read(path)?)
     }
 
     /// What the engine must know.
@@ -182,7 +205,14 @@ impl Config {
                 no_capacity: Duration::from_secs(5),
                 ticket_patience: Duration::from_secs(60),
             },
-            limits: Limits { wait: self.limits.wait, ..Limits::default() },
+            limits: Limits {
+                wait: self.limits.wait,
+                jobs: self.limits.build_jobs,
+                upload_jobs: self.limits.pipeline.jobs,
+                uploads: self.limits.build_uploads,
+                ..Limits::default()
+            },
+            pipeline: self.limits.pipeline,
             grace: self.limits.grace,
             log_limit: self.limits.log_bytes,
             organization: self.organization.clone(),

@@ -55,3 +55,51 @@ fn spans() {
         assert_eq!(duration::parse(text), None, "{text}");
     }
 }
+
+#[test]
+fn every_cap_on_pipelines_can_be_set() {
+    let defaults = serde_json::to_value(tidegate_pipeline::Limits::default()).unwrap();
+    let names: Vec<&String> = defaults.as_object().unwrap().keys().collect();
+    assert!(names.len() > 10, "{names:?}");
+    for name in names {
+        let config = parse(&format!("[limits]\n{name} = 7\n")).unwrap();
+        assert_eq!(serde_json::to_value(config.settings().pipeline).unwrap()[name], 7, "{name}");
+        let wrong = parse(&format!("[limits]\n{name} = 0\n")).unwrap_err();
+        assert!(
+            wrong.starts_with(&format!("tidegate.toml:2:{}: `{name}` is 0: write 1 to ", name.len() + 4)),
+            "{wrong}"
+        );
+        assert!(parse(&format!("[limits]\n{name} = 9223372036854775807\n")).is_err(), "{name}");
+    }
+    let limits = parse("[limits]\njobs = 700\nbuild_jobs = 800\nbuild_uploads = 9\n").unwrap().settings().limits;
+    assert_eq!((limits.upload_jobs, limits.jobs, limits.uploads), (700, 800, 9));
+}
+
+#[test]
+fn limits_are_read_without_secrets() {
+    let text = "[webhook]\nsecret_file = \"not-there\"\n[limits]\njobs = 600\n";
+    assert!(parse(text).is_err());
+    let limits = file::limits_of(Path::new("tidegate.toml"), text).unwrap();
+    assert_eq!(limits.pipeline.jobs, 600);
+    let wrong = file::limits_of(Path::new("tidegate.toml"), "[limits]\nmatrix_job = 1").unwrap_err();
+    insta::assert_snapshot!(wrong, @"tidegate.toml:2:1: unknown key `matrix_job`: did you mean `matrix_jobs`?");
+}
+
+#[test]
+fn the_example_shows_the_defaults() {
+    // What is commented out, taken in.
+    let limits: String = EXAMPLE
+        .lines()
+        .skip_while(|line| *line != "# [limits]")
+        .filter_map(|line| line.strip_prefix("# "))
+        .take_while(|line| !line.starts_with("How long builds are kept"))
+        .filter(|line| line.contains(" = ") || line.starts_with('['))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    let limits = file::limits_of(Path::new("tidegate.toml"), &limits).map_err(|error| format!("{error}: {limits}"));
+    assert_eq!(limits, Ok(LimitSettings::default()));
+    let names = serde_json::to_value(tidegate_pipeline::Limits::default()).unwrap();
+    for name in names.as_object().unwrap().keys() {
+        assert!(EXAMPLE.contains(&format!("\n# {name} = ")), "{name}");
+    }
+}

@@ -22,12 +22,12 @@ use tidegate_core::wire::envelope::to_ascii_json;
 use tidegate_engine::api::BuildAnswer;
 use tidegate_engine::ports::{InstanceStatus, Outgoing, RepositorySource};
 use tidegate_engine::{INGEST, PipelineSettings};
-use tidegate_pipeline::{Context, Source, Unset, expand};
+use tidegate_pipeline::{Context, Limits, Source, Unset, expand};
 
 use crate::args::{Global, Run};
 use crate::client::Backend;
-use crate::commands::me;
-use crate::config::{Config, default_pool};
+use crate::commands::{limits, me};
+use crate::config::{Config, LimitSettings, default_pool};
 use crate::exit::{self, Expected};
 use crate::live::{Follower, View};
 use crate::process;
@@ -50,7 +50,7 @@ pub(crate) async fn run(global: &Global, arguments: &Run) -> anyhow::Result<u8> 
     let root = snapshot::root(arguments.repo.as_deref().unwrap_or_else(|| Path::new(".")))?;
     let snapshot = Snapshot::take(&root, &directory.path().join("repository.git"), arguments.dirty)?;
     let file = arguments.file.as_deref().map(|file| snapshot::inside(&root, file)).transpose()?;
-    let config = configure(&snapshot, file, arguments)?;
+    let config = configure(&snapshot, file, arguments, limits(global)?)?;
     let server = match Server::start(&config, &directory.path().join("state")).await {
         Ok(server) => server,
         Err(StartError::Other(error)) => return Err(error),
@@ -235,8 +235,14 @@ fn push(snapshot: &Snapshot) -> anyhow::Result<Push> {
 }
 
 /// A configuration for one repository on one machine, which is every machine that the pipeline asks for.
-fn configure(snapshot: &Snapshot, file: Option<String>, arguments: &Run) -> anyhow::Result<Config> {
+fn configure(
+    snapshot: &Snapshot,
+    file: Option<String>,
+    arguments: &Run,
+    limits: LimitSettings,
+) -> anyhow::Result<Config> {
     let mut config = Config {
+        limits,
         listen: SocketAddr::from(([127, 0, 0, 1], 0)),
         api_listen: SocketAddr::from(([127, 0, 0, 1], 0)),
         ..Config::default()
@@ -256,7 +262,7 @@ fn configure(snapshot: &Snapshot, file: Option<String>, arguments: &Run) -> anyh
         branches: Vec::new(),
     }];
     let mut pool = default_pool();
-    for (tag, value) in text.map(|text| agents(&text)).unwrap_or_default() {
+    for (tag, value) in text.map(|text| agents(&text, limits.pipeline)).unwrap_or_default() {
         let any = matches!(value.as_str(), "" | "*");
         let known = pool.tags.iter().any(|(t, v)| *t == tag && (any || *v == value));
         if !known {
@@ -273,8 +279,8 @@ fn configure(snapshot: &Snapshot, file: Option<String>, arguments: &Run) -> anyh
 }
 
 /// What the steps of a pipeline ask of machines. A text with errors asks nothing: the build will say what is wrong.
-fn agents(text: &[u8]) -> Vec<(String, String)> {
-    let context = Context { unset: Unset::Unknown, decide: false, ..Context::default() };
+fn agents(text: &[u8], limits: Limits) -> Vec<(String, String)> {
+    let context = Context { unset: Unset::Unknown, decide: false, limits, ..Context::default() };
     let Some(segment) = expand(Source { name: "pipeline", text }, &context).segment else { return Vec::new() };
     let mut wanted = Vec::new();
     for step in &segment.steps {

@@ -26,7 +26,7 @@ pub use fold::{Ended, Folded, Input};
 pub use form::MAX_FIELDS;
 pub use graph::{Graph, JobRef, Node, StepRef};
 pub use retry::{EXIT_STATUS_WITHOUT_EXIT, Verdict, after_end};
-pub use upload::{MAX_JOBS, MAX_JOBS_PER_UPLOAD, MAX_UPLOADS, Upload};
+pub use upload::Upload;
 
 use crate::diagnostic::Diagnostic;
 use crate::event::GitRef;
@@ -185,11 +185,23 @@ pub struct Limits {
     /// How many machines may die silently, or run out of disk, under one job after its command started
     /// (`spec/hazards.md` H10).
     pub silent_losses: u8,
+    /// Most jobs of a build (`spec/pipeline.md` 1.21): `build_jobs` in the configuration.
+    pub jobs: usize,
+    /// Most jobs of one pipeline text, the first or an upload: `jobs` in the configuration.
+    pub upload_jobs: usize,
+    /// Most uploads of a build: `build_uploads` in the configuration.
+    pub uploads: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { wait: std::time::Duration::from_secs(24 * 3600), silent_losses: 3 }
+        Self {
+            wait: std::time::Duration::from_secs(24 * 3600),
+            silent_losses: 3,
+            jobs: 4_000,
+            upload_jobs: 500,
+            uploads: 500,
+        }
     }
 }
 

@@ -313,7 +313,7 @@ impl World {
     pub(crate) fn check(&self, by: &str, replace: bool, steps: &[S]) -> Result<(), crate::plan::SegmentRefusal> {
         let (by, number) = (self.job(by), self.cell(by).attempt);
         let upload = Upload { by, number, blob: "plans/new", replace };
-        self.build.check_upload(&self.graph, &upload, &Arc::new(segment(steps.iter().cloned())))
+        self.build.check_upload(&self.graph, &upload, &Arc::new(segment(steps.iter().cloned())), &self.limits)
     }
 
     /// Folds an upload without settling.

@@ -3,16 +3,9 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::{Build, Folded, Graph, JobState, SegmentRef, StepRef};
+use super::{Build, Folded, Graph, JobState, Limits, SegmentRef, StepRef};
 use crate::ids::JobIndex;
 use crate::plan::{Segment, SegmentRefusal};
-
-/// Most uploads of a build (`spec/pipeline.md` 1.21).
-pub const MAX_UPLOADS: usize = 500;
-/// Most jobs of one upload.
-pub const MAX_JOBS_PER_UPLOAD: usize = 500;
-/// Most jobs of a build.
-pub const MAX_JOBS: usize = 4_000;
 
 /// Who uploads, and how.
 #[derive(Clone, Copy, Debug)]
@@ -99,7 +92,7 @@ impl Build {
     }
 
     /// Checks that a segment may be added to the build: its keys are new (`spec/pipeline.md` 1.3), no step would wait for
-    /// itself (1.7, rule 10), and the build stays within its limits (1.21). `graph` must have every segment of the record.
+    /// itself (1.7, rule 10), and the build stays within `limits` (1.21). `graph` must have every segment of the record.
     ///
     /// # Errors
     /// Names the first rule that would be broken.
@@ -108,16 +101,11 @@ impl Build {
         graph: &Graph,
         upload: &Upload<'_>,
         segment: &Arc<Segment>,
+        limits: &Limits,
     ) -> Result<(), SegmentRefusal> {
-        let jobs: usize = segment.steps.iter().map(|s| s.job_count()).sum();
-        if jobs > MAX_JOBS_PER_UPLOAD {
-            return Err(SegmentRefusal::UploadTooLarge { jobs, limit: MAX_JOBS_PER_UPLOAD });
-        }
-        if self.cells.len() + jobs > MAX_JOBS {
-            return Err(SegmentRefusal::TooManyJobs { jobs: self.cells.len() + jobs, limit: MAX_JOBS });
-        }
-        if self.segments.iter().filter(|s| s.by.is_some()).count() >= MAX_UPLOADS {
-            return Err(SegmentRefusal::TooManyUploads { limit: MAX_UPLOADS });
+        limits.check_jobs(self.cells.len(), segment)?;
+        if self.segments.iter().filter(|s| s.by.is_some()).count() >= limits.uploads {
+            return Err(SegmentRefusal::TooManyUploads { limit: limits.uploads });
         }
         let dropped: HashSet<JobIndex> = self.dropped_by(upload, graph).into_iter().collect();
         let is_gone = |step: StepRef| {
@@ -157,6 +145,23 @@ impl Build {
             }
             None => Ok(()),
         }
+    }
+}
+
+impl Limits {
+    /// Whether a build that has `before` jobs may get those of a segment (`spec/pipeline.md` 1.21).
+    ///
+    /// # Errors
+    /// Names the limit that would be broken.
+    pub fn check_jobs(&self, before: usize, segment: &Segment) -> Result<(), SegmentRefusal> {
+        let jobs: usize = segment.steps.iter().map(|s| s.job_count()).sum();
+        if jobs > self.upload_jobs {
+            return Err(SegmentRefusal::UploadTooLarge { jobs, limit: self.upload_jobs });
+        }
+        if before + jobs > self.jobs {
+            return Err(SegmentRefusal::TooManyJobs { jobs: before + jobs, limit: self.jobs });
+        }
+        Ok(())
     }
 }
 

@@ -50,7 +50,7 @@ impl Engine {
             let refusal = if build.cancel.is_some() {
                 Some("the build is being canceled".to_owned())
             } else {
-                build.check_upload(&graph, &upload, &segment).err().map(|why| why.to_string())
+                build.check_upload(&graph, &upload, &segment, &self.settings.limits).err().map(|why| why.to_string())
             };
             if let Some(why) = refusal {
                 diagnostics.push(Diagnostic::new(Severity::Error, "upload-refused", why));

@@ -14,8 +14,6 @@ use super::mirror::{IDLE, Mirror, NotThere, failed, remote_args};
 use super::names;
 use crate::state_dir::StateDir;
 
-/// Largest file that is read.
-const FILE_LIMIT: u64 = 1 << 20;
 /// Fetches at a time, over all repositories.
 const FETCHES: usize = 4;
 /// Processes that wait to read, over all repositories.
@@ -36,16 +34,19 @@ struct Inner {
     directory: PathBuf,
     mirrors: Mutex<HashMap<RepositoryId, Arc<Mirror>>>,
     fetches: Semaphore,
+    /// Bytes of the largest file that is read.
+    largest: u64,
 }
 
 impl GitRepositories {
-    /// The repositories of the server that holds the state directory. Must be called within a runtime, which ends idle
-    /// processes.
-    pub fn open(state: &StateDir) -> Self {
+    /// The repositories of the server that holds the state directory. Files of more than `largest` bytes are not read:
+    /// `bytes` in the `[limits]` table of the configuration. Must be called within a runtime, which ends idle processes.
+    pub fn open(state: &StateDir, largest: u64) -> Self {
         let inner = Arc::new(Inner {
             directory: state.repositories(),
             mirrors: Mutex::default(),
             fetches: Semaphore::new(FETCHES),
+            largest,
         });
         tokio::spawn(end_idle(Arc::downgrade(&inner)));
         Self { inner }
@@ -130,12 +131,14 @@ impl Repositories for GitRepositories {
         for text in paths {
             let content = match names::path(text) {
                 None => None,
-                Some(path) => match mirror.read(&format!("{commit}:{path}"), FILE_LIMIT).await? {
+                Some(path) => match mirror.read(&format!("{commit}:{path}"), self.inner.largest).await? {
                     Object::Blob(content) => Some(content),
                     Object::Missing | Object::Other => None,
                     Object::TooLarge(size) => {
                         return Err(PortError::reject(format!(
-                            "the file `{path}` at {commit} has {size} bytes, over the limit of {FILE_LIMIT}"
+                            "the file `{path}` at {commit} has {size} bytes, more than the cap of {}: the cap is `bytes` in the \
+                             `[limits]` table of the configuration",
+                            self.inner.largest
                         )));
                     }
                 },

@@ -18,6 +18,7 @@ use tidegate_core::wire::job::{
     Annotate, AnnotateAnswer, FetchArtifacts, FetchArtifactsAnswer, FindArtifacts, FindArtifactsAnswer, MetaData,
     MetaDataAnswer, Step, StepAnswer,
 };
+use tidegate_pipeline::Limits;
 
 use super::super::env::{is_agent_only, is_possible};
 use super::Shared;
@@ -26,12 +27,14 @@ use crate::gate::Refused;
 use crate::job_cli::wire;
 use crate::output::secret_values;
 
-/// The largest request: a pipeline.
+/// The largest request but for a pipeline.
 const LIMIT: usize = 8 << 20;
+/// The largest request with a pipeline: JSON makes up to six bytes of one, and the variables come on top.
+const PIPELINE_LIMIT: usize = 6 * Limits::CEILING.bytes + (8 << 20);
 
 pub(super) fn router(shared: Arc<Shared>) -> Router {
     Router::new()
-        .route(wire::UPLOAD, post(upload))
+        .route(wire::UPLOAD, post(upload).layer(DefaultBodyLimit::max(PIPELINE_LIMIT)))
         .route(wire::META_DATA, post(meta_data))
         .route(wire::KEEP, post(keep))
         .route(wire::FIND, post(find))

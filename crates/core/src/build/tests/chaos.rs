@@ -198,7 +198,7 @@ impl Chaos {
             let segment = Arc::new(segment);
             let blob = format!("plans/{}", self.blobs.len());
             let upload = Upload { by, number, blob: &blob, replace };
-            if self.w.build.check_upload(&self.w.graph, &upload, &segment).is_ok() {
+            if self.w.build.check_upload(&self.w.graph, &upload, &segment, &self.w.limits).is_ok() {
                 self.may_drop |= replace;
                 self.inbox.push(Input::Uploaded { by, number, blob: blob.clone(), replace });
                 self.blobs.insert(blob.clone(), segment);

@@ -274,17 +274,21 @@ fn rule_1_7_10_only_what_still_waits_can_close_a_circle() {
 fn uploads_stay_within_limits() {
     let mut w = World::new([cmd("up"), cmd("many").jobs(3_600)]);
     let refused = w.check("up", false, &[cmd("a").jobs(501)]).unwrap_err();
-    assert_eq!(refused.to_string(), "501 jobs in one upload, the limit is 500: upload them in several parts");
+    insta::assert_snapshot!(refused, @"501 jobs in one pipeline, the limit is 500: upload them in several parts, or raise `jobs` in the `[limits]` table of the configuration");
     assert!(matches!(
         w.check("up", false, &[cmd("a").jobs(400)]),
         Err(SegmentRefusal::TooManyJobs { jobs: 4_001, .. })
     ));
     assert_eq!(w.check("up", false, &[cmd("a").jobs(399)]), Ok(()));
     w = World::new([cmd("up")]);
-    for n in 0..MAX_UPLOADS {
+    for n in 0..w.limits.uploads {
         w.fold_upload("up", false, [cmd(&format!("s{n}"))]);
     }
     assert!(matches!(w.check("up", false, &[cmd("a")]), Err(SegmentRefusal::TooManyUploads { limit: 500 })));
+    w.limits.uploads += 1;
+    assert_eq!(w.check("up", false, &[cmd("a")]), Ok(()));
+    w.limits = Limits { upload_jobs: 10_000, jobs: 10_000, ..w.limits };
+    assert_eq!(w.check("up", false, &[cmd("a").jobs(5_000)]), Ok(()));
 }
 
 #[test]
