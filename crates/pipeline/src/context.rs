@@ -23,12 +23,6 @@ pub struct Context {
     pub changed_files: Option<Vec<String>>,
     /// Whether `if` and `branches` are decided. Without it every step is planned, as `lint` wants it.
     pub decide: bool,
-    /// No other text adds steps to this build before its jobs run, so a dependency on an unknown key is an error
-    /// unless a job of the file uploads steps (`spec/pipeline.md` 1.7, rule 6).
-    pub complete: bool,
-    /// Whether a step's `agents` are merged into the default block, tag by tag, instead of replacing it
-    /// (docs/decisions/0101).
-    pub merge_agents: bool,
     /// The queue of a step that names none.
     pub default_queue: String,
     /// Caps.
@@ -56,8 +50,6 @@ impl Default for Context {
             unset: Unset::Empty,
             changed_files: None,
             decide: true,
-            complete: false,
-            merge_agents: false,
             default_queue: "default".to_owned(),
             limits: Limits::default(),
         }

@@ -117,7 +117,7 @@ fn read_draft(tree: &Node, report: &mut Report<'_>, context: &Context, lint: boo
     let mut reader = Reader { report, context, lint, draft: Draft::default(), items: 0 };
     reader.pipeline(tree);
     let draft = reader.draft;
-    graph::check(&draft, context.complete, lint, report);
+    graph::check(&draft, lint, report);
     draft
 }
 
@@ -331,8 +331,8 @@ fn inherit(step: &mut CommandStep, own_agents: bool, own_priority: bool, default
     spec.checkout = merge_checkout(spec.checkout.take(), defaults.checkout.as_ref());
 }
 
-/// The tags of a step: its own `agents` replace the whole default block, or are merged into it where the context says
-/// so (docs/decisions/0101). A tag that is given twice counts as given last.
+/// The tags of a step: its own `agents` replace the whole default block (docs/decisions/0101). A tag that is given twice
+/// counts as given last.
 fn agents(
     own: Option<Vec<(String, String)>>,
     defaults: &[(String, String)],
@@ -340,10 +340,7 @@ fn agents(
 ) -> Vec<(String, String)> {
     let queue = ("queue".to_owned(), context.default_queue.clone());
     let mut tags = BTreeMap::from([queue]);
-    if own.is_none() || context.merge_agents {
-        tags.extend(defaults.iter().cloned());
-    }
-    tags.extend(own.unwrap_or_default());
+    tags.extend(own.unwrap_or_else(|| defaults.to_vec()));
     tags.into_iter().collect()
 }
 

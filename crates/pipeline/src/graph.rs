@@ -14,14 +14,14 @@ enum Target {
     Group(usize),
 }
 
-/// Checks the keys and dependencies of a draft. `complete` makes a dependency on an unknown key an error, unless a
-/// step may bring it by an upload.
-pub(crate) fn check(draft: &Draft, complete: bool, lint: bool, report: &mut Report<'_>) {
+/// Checks the keys and dependencies of a draft. Whether a job will upload the step that a dependency names cannot be seen
+/// in a text, so that is a warning (docs/decisions/0107).
+pub(crate) fn check(draft: &Draft, lint: bool, report: &mut Report<'_>) {
     let keys = keys(draft, report);
     if lint {
         ignored_waits(draft, report);
+        dependencies(draft, &keys, report);
     }
-    dependencies(draft, &keys, complete && !may_upload(draft), lint, report);
     if !report.failed() {
         circles(draft, &keys, report);
     }
@@ -66,18 +66,7 @@ fn keys<'d>(draft: &'d Draft, report: &mut Report<'_>) -> HashMap<&'d str, Targe
     out
 }
 
-/// Whether a job of the file could add steps.
-fn may_upload(draft: &Draft) -> bool {
-    draft.steps.iter().any(|step| match &step.kind {
-        KindDraft::Command(command) => {
-            let spec = &command.step.spec;
-            !spec.plugins.is_empty() || spec.command.contains("upload") || spec.command.contains('/')
-        }
-        KindDraft::Wait { .. } | KindDraft::Block(_) | KindDraft::Input(_) | KindDraft::Trigger(_) => false,
-    })
-}
-
-fn dependencies(draft: &Draft, keys: &HashMap<&str, Target>, error: bool, lint: bool, report: &mut Report<'_>) {
+fn dependencies(draft: &Draft, keys: &HashMap<&str, Target>, report: &mut Report<'_>) {
     let of_steps = draft.steps.iter().filter_map(|step| step.depends_on.as_ref());
     let of_groups = draft.groups.iter().filter_map(|group| group.depends_on.as_ref());
     // Without interpolation, or with keys that are not known here, any key may be there in the end.
@@ -104,11 +93,7 @@ fn dependencies(draft: &Draft, keys: &HashMap<&str, Target>, error: bool, lint: 
             .or_else(by_label)
             .unwrap_or_else(|| "if no uploaded step brings it, the step never runs".to_owned());
         let message = format!("no step of this file has the key `{key}`");
-        if error {
-            report.error(Code::UnknownDependency, dependency.span, message).help(help);
-        } else if lint {
-            report.warn(Code::UnknownDependency, dependency.span, message).help(help);
-        }
+        report.warn(Code::UnknownDependency, dependency.span, message).help(help);
     }
 }
 

@@ -178,7 +178,7 @@ impl Reader<'_, '_> {
     /// Whether a step's `agents` replace the default block or are merged into it is not settled elsewhere; here they
     /// replace it (docs/decisions/0101). Said where the two readings differ.
     fn agents_replaced(&mut self, field: Field<'_>, own: &[(String, String)]) {
-        if !self.lint || self.context.merge_agents {
+        if !self.lint {
             return;
         }
         let own: HashSet<&str> = own.iter().map(|(tag, _)| tag.as_str()).collect();

@@ -208,9 +208,9 @@ steps:
     assert_eq!(one.cache, Some(serde_json::json!({"paths": ["vendor"]})));
     assert_eq!(two.cache, Some(serde_json::json!(false)));
 
-    let merged = Context { merge_agents: true, default_queue: "pool".to_owned(), ..on("main") };
-    let segment = plan("agents: {os: linux, arch: x}\nsteps: [{command: a, agents: {arch: arm}}]", &merged);
-    assert_eq!(pairs(&command(&segment.steps[0]).spec.agents), ["arch=arm", "os=linux", "queue=pool"]);
+    let pool = Context { default_queue: "pool".to_owned(), ..on("main") };
+    let segment = plan("agents: {os: linux, arch: x}\nsteps: [{command: a, agents: {arch: arm}}]", &pool);
+    assert_eq!(pairs(&command(&segment.steps[0]).spec.agents), ["arch=arm", "queue=pool"]);
 }
 
 #[test]
