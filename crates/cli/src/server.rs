@@ -18,8 +18,8 @@ use tidegate_engine::ports::Forge;
 use tidegate_engine::{Engine, Ports, resident};
 use tidegate_github::webhook::Secrets;
 use tidegate_local::{
-    Database, DirBlobs, FleetSettings, GitRepositories, ProcessFleet, QueueSettings, SqliteQueue, SqliteStore,
-    StateDir, SystemClock, SystemIds, blob_routes,
+    ConfiguredTokens, Database, DirBlobs, FleetSettings, GitRepositories, ProcessFleet, QueueSettings, SqliteQueue,
+    SqliteStore, StateDir, SystemClock, SystemIds, blob_routes,
 };
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -123,7 +123,9 @@ impl Server {
         blobs.set_base_url(api_url.clone());
         state.set_endpoint(&api_url).map_err(|error| anyhow!(error))?;
         let fleet = ProcessFleet::open(&state, fleet_settings(config)?).await.map_err(|error| anyhow!(error))?;
-        let repositories = GitRepositories::open(&state, config.limits.pipeline.bytes as u64);
+        let credentials = Arc::new(ConfiguredTokens::new(config.tokens.iter().cloned()));
+        let repositories =
+            GitRepositories::open(&state, config.limits.pipeline.bytes as u64, Arc::clone(&credentials) as _);
         let ports = Ports {
             store: Arc::new(store),
             queue: Arc::clone(&queue) as _,
@@ -131,6 +133,7 @@ impl Server {
             fleet: Arc::new(fleet.clone()),
             repositories: Arc::new(repositories),
             forge: forge(config)?,
+            credentials,
             clock: Arc::new(SystemClock),
             ids: Arc::new(SystemIds),
         };

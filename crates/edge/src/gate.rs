@@ -74,7 +74,8 @@ verbs!(
     find_artifacts,
     fetch_artifacts,
     annotate,
-    show_step
+    show_step,
+    git_credential
 );
 
 impl Gate {

@@ -16,8 +16,8 @@ use tidegate_core::wire::envelope;
 
 use crate::error::Error;
 use crate::ports::{
-    Blobs, Clock, Expect, Fleet, Forge, Ids, Key, PortError, Put, Queue, Record, Repositories, RepositorySource, Store,
-    Version,
+    Blobs, Clock, Expect, Fleet, Forge, GitCredentials, Ids, Key, PortError, Put, Queue, Record, Repositories,
+    RepositorySource, Store, Version,
 };
 
 /// What an owner has configured, as far as the engine must know it.
@@ -73,6 +73,8 @@ pub struct Ports {
     pub repositories: Arc<dyn Repositories>,
     /// Where results are shown; `None` when nobody is told.
     pub forge: Option<Arc<dyn Forge>>,
+    /// How git reads repositories.
+    pub credentials: Arc<dyn GitCredentials>,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// Randomness.

@@ -3,6 +3,7 @@
 mod blobs;
 mod blocking;
 mod clock;
+mod credentials;
 mod files;
 mod fleet;
 mod git;
@@ -12,6 +13,7 @@ mod state_dir;
 
 pub use blobs::{DirBlobs, blob_routes};
 pub use clock::{SystemClock, SystemIds};
+pub use credentials::{ConfiguredTokens, Token};
 pub use fleet::{FleetSettings, ProcessFleet};
 pub use git::GitRepositories;
 pub use sqlite::{Database, QueueSettings, SqliteQueue, SqliteStore};

@@ -5,13 +5,14 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::try_join_all;
 use tidegate_core::ids::{CommitSha, RepositoryId, RepositoryName};
 use tidegate_engine::conformance::{self, Trial};
-use tidegate_engine::ports::{PortError, Repositories, RepositorySource};
+use tidegate_engine::ports::{NoCredentials, PortError, Repositories, RepositorySource};
 use tidegate_local::{GitRepositories, StateDir, SystemClock};
 
 struct Repo(PathBuf);
@@ -72,7 +73,8 @@ impl World {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let state = StateDir::serve(directory.path().join("state")).unwrap();
-        Self { repositories: GitRepositories::open(&state, 1 << 20), directory, _state: state }
+        let repositories = GitRepositories::open(&state, 1 << 20, Arc::new(NoCredentials));
+        Self { repositories, directory, _state: state }
     }
 
     fn path(&self, name: &str) -> PathBuf {

@@ -4,62 +4,40 @@ use std::ffi::OsStr;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::process::{Command, Stdio};
 
+use tidegate_git::credential;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::unix::pipe::Receiver;
 
+use crate::job::api::JobApi;
 use crate::job::{Host, JobDir};
 use crate::output::Log;
 use crate::process::{End, own_group};
+use crate::worker::INSTANCE_VARIABLE;
 
 /// How much of what git prints is kept.
 const WORDS: usize = 16 * 1024;
 /// How much of an answer is read: a list of refs may be long.
 const ANSWER: usize = 64 * 1024 * 1024;
 
-/// What of the machine's environment git sees: where things are, how to reach the network, and the owner's own
-/// configuration, which may hold a credential helper.
-const INHERITED: [&str; 25] = [
-    "PATH",
-    "HOME",
-    "USER",
-    "LOGNAME",
-    "XDG_CONFIG_HOME",
-    "SSH_AUTH_SOCK",
-    "GIT_SSH",
-    "GIT_SSH_COMMAND",
-    "GIT_SSL_CAINFO",
-    "GIT_CONFIG_GLOBAL",
-    "GIT_CONFIG_SYSTEM",
-    "GIT_CONFIG_NOSYSTEM",
-    "SSL_CERT_FILE",
-    "SSL_CERT_DIR",
-    "http_proxy",
-    "https_proxy",
-    "HTTP_PROXY",
-    "HTTPS_PROXY",
-    "no_proxy",
-    "NO_PROXY",
-    "all_proxy",
-    "ALL_PROXY",
-    "CURL_CA_BUNDLE",
-    "TIDEGATE_INSTANCE",
-    "NIX_SSL_CERT_FILE",
-];
+/// How git asks the agent for the credential of the job's repository: by the command line inside a job, over its socket.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Access {
+    settings: Vec<(String, String)>,
+    reach: Vec<(&'static str, String)>,
+}
 
-/// Settings that no repository and no owner may change.
-const SETTINGS: [&str; 8] = [
-    "protocol.ext.allow=never",
-    "core.hooksPath=/dev/null",
-    "core.fsmonitor=false",
-    "gc.auto=0",
-    "maintenance.auto=false",
-    "advice.detachedHead=false",
-    // A transfer that makes no progress for a minute is over.
-    "http.lowSpeedLimit=1000",
-    "http.lowSpeedTime=60",
-];
+impl Access {
+    /// For the repository of a URL.
+    pub(crate) fn to(url: &str, api: &JobApi) -> Self {
+        if !credential::is_http(url) {
+            return Self::default();
+        }
+        let program = credential::quote(&api.program().to_string_lossy());
+        let helper = format!("!{program} {}", crate::job_cli::CREDENTIALS);
+        Self { settings: credential::settings(url, &helper).into(), reach: api.reach().into() }
+    }
+}
 
 /// Git for one attempt.
 #[derive(Debug)]
@@ -67,34 +45,40 @@ pub(crate) struct Git<'a> {
     host: &'a Host,
     pub(crate) log: &'a Log,
     pub(crate) dir: &'a JobDir,
+    access: Access,
+    variables: Vec<(&'static str, &'static str)>,
 }
 
 impl<'a> Git<'a> {
     pub(crate) fn new(host: &'a Host, log: &'a Log, dir: &'a JobDir) -> Self {
-        Self { host, log, dir }
+        Self { host, log, dir, access: Access::default(), variables: Vec::new() }
+    }
+
+    /// With a way to a credential.
+    pub(crate) fn with_access(mut self, access: Access) -> Self {
+        self.access = access;
+        self
+    }
+
+    /// With a variable for git and its helpers.
+    pub(crate) fn with_variable(mut self, name: &'static str, value: &'static str) -> Self {
+        self.variables.push((name, value));
+        self
     }
 
     /// Runs git in a directory and gives what it printed; the error is git's own words.
     pub(crate) async fn run(&self, directory: &Path, args: &[impl AsRef<OsStr>]) -> Result<Vec<u8>, String> {
-        let mut command = Command::new("git");
-        for setting in SETTINGS {
-            command.arg("-c").arg(setting);
-        }
+        let mut command = tidegate_git::git();
+        credential::configure(&mut command, &self.access.settings);
         command
             .args(args)
             .current_dir(directory)
-            .env_clear()
-            .envs(std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(|name| INHERITED.contains(&name))))
-            .env("GIT_TERMINAL_PROMPT", "0")
-            .env("GIT_ASKPASS", "")
-            .env("SSH_ASKPASS", "")
-            .env("LC_ALL", "C")
+            .envs(self.access.reach.iter().map(|(name, value)| (name, value)))
+            .envs(self.variables.iter().copied())
+            .env(INSTANCE_VARIABLE, self.host.instance.instance.as_str())
             .env("TMPDIR", &self.dir.tmp)
             // Where a job's directory lies within somebody's repository, that one is none of our business.
-            .env("GIT_CEILING_DIRECTORIES", &self.dir.root)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+            .env("GIT_CEILING_DIRECTORIES", &self.dir.root);
         if std::env::var_os("GIT_SSH_COMMAND").is_none() && std::env::var_os("GIT_SSH").is_none() {
             command.env("GIT_SSH_COMMAND", "ssh -o BatchMode=yes -o ConnectTimeout=20 -o ServerAliveInterval=15");
         }

@@ -160,6 +160,7 @@ async fn fetch(git: &Git<'_>, mirror: &Path, url: &str, refs: &[&str]) -> Result
         // A branch `a` that is gone would be in the way of a branch `a/b`.
         args.push("--prune");
     }
+    args.extend(tidegate_git::remote_args(url));
     args.extend(["--", url]);
     args.extend(refs);
     git.run(mirror, &args).await.map(drop)

@@ -2,13 +2,11 @@
 //! `BUILDKITE_PLUGINS_ALWAYS_CLONE_FRESH` says so or no ref is given.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use super::classify::{Trouble, judge};
+use super::CheckoutError;
 use super::git::Git;
 use super::lock::{Hold, lock};
-use super::{CheckoutError, TRIES};
-use crate::gate::Pauses;
+use super::persistence::Persistence;
 use crate::job::{Host, JobDir, remove_tree};
 use crate::output::Log;
 
@@ -48,28 +46,15 @@ pub(crate) async fn fetch_plugin(
     let source = local_source(host, wanted.url).unwrap_or_else(|| wanted.url.to_owned());
     let new = plugins.join(format!("{}.new", wanted.name));
     let git = Git::new(host, log, dir);
-    let mut pauses = Pauses::between(Duration::from_millis(500), Duration::from_secs(16));
-    let mut tries = 0;
+    let mut persistence = Persistence::new(log, &source);
     loop {
-        tries += 1;
         let fetched = async {
             remove_tree(&new).map_err(|e| e.to_string())?;
             clone(&git, &plugins, &source, wanted.version, &new).await
         };
-        let why = match fetched.await {
+        match fetched.await {
             Ok(()) => break,
-            Err(why) => why,
-        };
-        match judge(&why) {
-            Trouble::DiskFull => return Err(CheckoutError::DiskFull(why)),
-            Trouble::Permanent => return Err(CheckoutError::Permanent(why)),
-            Trouble::Damaged | Trouble::Passing if tries >= TRIES => {
-                return Err(CheckoutError::Failed(why));
-            }
-            Trouble::Damaged | Trouble::Passing => {
-                log.say(format!("{why}\nTrying again ({tries} of {TRIES} tries made).")).await;
-                pauses.pause().await;
-            }
+            Err(why) => persistence.after(why).await?,
         }
     }
     remove_tree(&target)

@@ -5,18 +5,37 @@ use std::io;
 use std::path::Path;
 
 use tidegate_core::ids::CommitSha;
+use tidegate_git::{credential, names};
 
 /// The mirror's refs as a clone would have them, kept by [`super::mirror`].
 pub(crate) const CLONE_REFS: &str = "tidegate-clone-refs";
 
-/// Writes `.git` with everything that the mirror has. The directory must be empty.
-pub(crate) fn prepare(mirror: &Path, checkout: &Path, url: &str, commit: &CommitSha) -> io::Result<()> {
+/// What a workspace is told of the repository.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Setup<'a> {
+    pub(crate) url: &'a str,
+    pub(crate) commit: &'a CommitSha,
+    /// The full ref of the job.
+    pub(crate) git_ref: Option<&'a str>,
+    /// Git in the job asks the agent for the credential of the repository.
+    pub(crate) credentials: bool,
+    /// What the workspace does not have, and gets from its origin when it needs it.
+    pub(crate) filter: Option<&'a str>,
+}
+
+/// Writes a `.git` that has nothing yet. The directory must be empty.
+pub(crate) fn prepare(checkout: &Path, setup: &Setup<'_>) -> io::Result<()> {
     let git = checkout.join(".git");
     for directory in ["objects/info", "objects/pack", "refs/heads", "refs/tags", "info"] {
         std::fs::create_dir_all(git.join(directory))?;
     }
     std::fs::write(git.join("HEAD"), "ref: refs/heads/main\n")?;
-    std::fs::write(git.join("config"), config(url, commit))?;
+    std::fs::write(git.join("config"), config(setup))
+}
+
+/// Gives it everything that the mirror has.
+pub(crate) fn link(mirror: &Path, checkout: &Path) -> io::Result<()> {
+    let git = checkout.join(".git");
     match std::fs::copy(mirror.join(CLONE_REFS), git.join("packed-refs")) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         other => drop(other?),
@@ -31,6 +50,22 @@ pub(crate) fn prepare(mirror: &Path, checkout: &Path, url: &str, commit: &Commit
     Ok(())
 }
 
+/// Ends history at the commit itself: a depth of 1.
+pub(crate) fn cut(checkout: &Path, setup: &Setup<'_>) -> io::Result<()> {
+    std::fs::write(checkout.join(".git/shallow"), format!("{}\n", setup.commit))?;
+    only_ref(checkout, setup)
+}
+
+/// Leaves the one ref of the job, as a shallow clone has it.
+pub(crate) fn only_ref(checkout: &Path, setup: &Setup<'_>) -> io::Result<()> {
+    let name = setup.git_ref.and_then(|name| {
+        let branch = name.strip_prefix("refs/heads/").map(|branch| format!("refs/remotes/origin/{branch}"));
+        branch.or_else(|| name.starts_with("refs/tags/").then(|| name.to_owned()))
+    });
+    let line = name.filter(|name| names::is_ref(name)).map(|name| format!("{} {name}\n", setup.commit));
+    std::fs::write(checkout.join(".git/packed-refs"), line.unwrap_or_default())
+}
+
 fn link_packs(from: &Path, to: &Path) -> io::Result<()> {
     for entry in std::fs::read_dir(from)? {
         let name = entry?.file_name();
@@ -42,12 +77,23 @@ fn link_packs(from: &Path, to: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// A repository's configuration; `bare` has no origin.
-pub(crate) fn config(url: &str, commit: &CommitSha) -> String {
-    let mut text = core_config(commit, false);
-    text.push_str("[remote \"origin\"]\n\turl = ");
-    text.push_str(&config_value(url));
-    text.push_str("\n\tfetch = +refs/heads/*:refs/remotes/origin/*\n");
+/// The configuration of a workspace.
+fn config(setup: &Setup<'_>) -> String {
+    let mut text = core_config(setup.commit, false);
+    let url = config_value(setup.url);
+    text.push_str(&format!("[remote \"origin\"]\n\turl = {url}\n\tfetch = +refs/heads/*:refs/remotes/origin/*\n"));
+    if let Some(filter) = setup.filter {
+        text.push_str(&format!("\tpromisor = true\n\tpartialclonefilter = {}\n", config_value(filter)));
+    }
+    if setup.credentials && credential::is_http(setup.url) {
+        // No secret: the name of a command that is on the job's PATH.
+        let (program, command) = (crate::job::api::NAMES[0], crate::job_cli::CREDENTIALS);
+        let helper = format!("!\"${{BUILDKITE_BIN_PATH:+$BUILDKITE_BIN_PATH/}}{program}\" {command}");
+        text.push_str(&format!(
+            "[credential {url}]\n\thelper = \"\"\n\thelper = {}\n\tuseHttpPath = true\n",
+            config_value(&helper)
+        ));
+    }
     text
 }
 
@@ -96,8 +142,10 @@ mod tests {
     #[test]
     fn a_url_cannot_write_settings() {
         let commit = CommitSha::new("a".repeat(40)).unwrap_or_else(|e| panic!("{e}"));
-        let text = config("https://x/\"\n[core]\n\tsshCommand = evil", &commit);
-        assert_eq!(text.lines().filter(|l| l.starts_with('[')).count(), 2);
+        let url = "https://x/\"\n[core]\n\tsshCommand = evil";
+        let setup = Setup { url, commit: &commit, git_ref: None, credentials: true, filter: Some("\n[core]") };
+        let text = config(&setup);
+        assert_eq!(text.lines().filter(|l| l.starts_with('[')).count(), 3);
         assert!(text.contains(r#"url = "https://x/\"\n[core]\n\tsshCommand = evil""#));
     }
 }

@@ -7,7 +7,9 @@
 use std::time::Duration;
 
 use tidegate_core::attempt::Cause;
+use tidegate_core::ids::CommitSha;
 use tidegate_core::wire::gate::{CancelReason, Outcome};
+use tidegate_core::wire::job::{MetaData, MetaDataAnswer, MetaDataAsk};
 
 use super::hooks::Moment;
 use super::outcome::{Failures, Seen, of_command, plain, shorten};
@@ -210,14 +212,36 @@ impl Job<'_> {
             return Ok(());
         }
         self.log.say("~~~ Preparing working directory").await;
-        let checkout = checkout::check_out(self.host, self.log, wanted, self.dir, &self.env);
+        let checkout = checkout::check_out(self.host, self.log, wanted, self.dir, &self.env, self.api);
         let result = tokio::select! {
             result = checkout => result,
             ending = self.watch.ending() => return Err(self.cut_off(ending).await),
         };
         match result {
-            Ok(()) => Ok(()),
+            Ok(commit) => {
+                if wanted.commit.eq_ignore_ascii_case("HEAD") {
+                    self.resolved(&commit).await;
+                }
+                Ok(())
+            }
             Err(error) => Err(self.no_checkout(&error, error.to_string()).await),
+        }
+    }
+
+    /// The build was for whatever its branch pointed at, and now that is known: by the name that the reference uses, too.
+    async fn resolved(&mut self, commit: &CommitSha) {
+        self.env.set("BUILDKITE_COMMIT", commit.as_str());
+        self.env.set("BUILDKITE_COMMIT_RESOLVED", "true");
+        let ask = MetaDataAsk::Set(vec![("buildkite:git:commit".to_owned(), commit.to_string())]);
+        let (boot, attempt) = (self.host.boot.clone(), self.assignment.attempt.clone());
+        let request = MetaData { boot, attempt, ask };
+        let told = self.host.gate.call::<_, MetaDataAnswer>("meta_data", &request);
+        tokio::select! {
+            told = told => if let Err(error) = told {
+                tracing::warn!(%error, "the commit of the build is not told");
+            },
+            // The loop of phases sees to it.
+            _ = self.watch.ending() => {}
         }
     }
 

@@ -48,6 +48,11 @@ pub(super) enum Command {
     /// What the log of this job must not show.
     #[command(subcommand)]
     Redactor(Redactor),
+    /// What git asks for the credential of the job's repository (gitcredentials(7)); people have no use for it.
+    GitCredentialsHelper {
+        /// `get`; what git wants to be kept or forgotten is passed over.
+        operation: String,
+    },
     #[command(external_subcommand)]
     Other(Vec<OsString>),
 }

@@ -5,6 +5,7 @@ mod annotate;
 mod args;
 mod artifact;
 mod client;
+mod credential;
 mod download;
 mod env;
 mod input;
@@ -24,12 +25,14 @@ use clap::Parser as _;
 use crate::job::api::NAMES;
 use args::{Arguments, Command};
 
+/// The command that git asks for a credential.
+pub(crate) const CREDENTIALS: &str = "git-credentials-helper";
+
 /// Commands that scripts may expect and that do not exist here.
-const MISSING: [&str; 14] = [
+const MISSING: [&str; 13] = [
     "bootstrap",
     "build",
     "cache",
-    "git-credentials-helper",
     "job",
     "kubernetes-bootstrap",
     "lock",
@@ -80,6 +83,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Step(command) => step::run(&command),
         Command::Env(command) => env::run(&command),
         Command::Redactor(command) => env::redactor(&command),
+        Command::GitCredentialsHelper { operation } => credential::run(&operation),
         Command::Other(words) => {
             let name = words.first().map(|word| word.to_string_lossy()).unwrap_or_default();
             if MISSING.contains(&&*name) {

@@ -28,6 +28,17 @@ pub(crate) const ENV: &str = "/api/current-job/v0/env";
 /// Secrets to hide, as the reference takes them.
 pub(crate) const REDACTIONS: &str = "/api/current-job/v0/redactions";
 
+/// [`Repository`], answered by [`GitCredentialAnswer`](tidegate_core::wire::credential::GitCredentialAnswer).
+pub(crate) const GIT_CREDENTIAL: &str = "/tidegate/v0/git-credential";
+
+/// Where git would send a credential.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Repository {
+    pub(crate) protocol: String,
+    pub(crate) host: String,
+    pub(crate) path: String,
+}
+
 /// Files to keep.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Keep {

@@ -14,6 +14,7 @@ use axum::routing::{post, put};
 use serde::de::DeserializeOwned;
 use serde_json::json;
 use tidegate_core::ids::AttemptId;
+use tidegate_core::wire::credential::{Credential, GitCredential, GitCredentialAnswer};
 use tidegate_core::wire::gate::*;
 use tidegate_core::wire::job::*;
 use tokio::runtime::Runtime;
@@ -58,6 +59,10 @@ pub struct Memory {
     pub upload_answer: Option<UploadAnswer>,
     pub meta_data: BTreeMap<String, String>,
     pub annotations: Vec<Annotate>,
+    /// User and password that git is given.
+    pub credential: Option<Credential>,
+    /// Where git would have sent it.
+    pub credential_asked: Vec<GitCredential>,
 }
 
 type Shared = Arc<(Mutex<Memory>, Condvar)>;
@@ -230,6 +235,12 @@ async fn verb(State(shared): State<Shared>, Path(verb): Path<String>, headers: H
         "annotate" => {
             memory.annotations.push(read(&body));
             ok(&AnnotateAnswer { existed: memory.annotations.len() > 1 })
+        }
+        "git_credential" => {
+            let ask: GitCredential = read(&body);
+            assert_eq!(Some(&ask.attempt), memory.held.as_ref().map(|a| &a.attempt));
+            memory.credential_asked.push(ask);
+            ok(&GitCredentialAnswer { credential: memory.credential.clone() })
         }
         "result" => {
             let result: ReportResult = read(&body);

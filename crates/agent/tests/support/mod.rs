@@ -16,7 +16,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use tidegate_core::ids::AttemptId;
-use tidegate_core::wire::gate::{Assignment, Checkout, ReportResult};
+use tidegate_core::wire::gate::{Assignment, Checkout, CheckoutOptions, ReportResult};
 
 pub use gate::Gate;
 
@@ -40,6 +40,8 @@ pub struct World {
     pub gate: Gate,
     pub instance: String,
     settings: serde_json::Value,
+    /// More variables for the agent.
+    pub env: Vec<(String, String)>,
 }
 
 impl World {
@@ -60,7 +62,7 @@ impl World {
             "beat_ms": 50,
             "self_kill_ms": 60_000,
         });
-        Self { gate: Gate::start(endpoint, instance.clone()), dir, instance, settings }
+        Self { gate: Gate::start(endpoint, instance.clone()), dir, instance, settings, env: Vec::new() }
     }
 
     pub fn set(mut self, name: &str, value: impl Into<serde_json::Value>) -> Self {
@@ -82,6 +84,7 @@ impl World {
             .arg(&file)
             .env("TIDEGATE_LOG", "info")
             .env("SHOULD_NOT_BE_SEEN", "by-a-job")
+            .envs(self.env.iter().cloned())
             .stdin(Stdio::null())
             .stderr(std::fs::File::create(self.path("agent.log")).unwrap())
             .spawn()
@@ -250,5 +253,7 @@ pub fn checkout(url: &Path, commit: &str) -> Option<Checkout> {
         url: url.display().to_string(),
         commit: commit.to_owned(),
         git_ref: Some("refs/heads/main".to_owned()),
+        credentials: false,
+        options: CheckoutOptions::default(),
     })
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tidegate_core::ids::{CommitSha, InstanceId};
 use tidegate_engine::ports::{
-    FileAt, Fleet, InstanceView, LaunchRequest, Launched, Outgoing, PortError, Queue, Received, Repositories,
-    RepositorySource,
+    FileAt, Fleet, InstanceView, LaunchRequest, Launched, NoCredentials, Outgoing, PortError, Queue, Received,
+    Repositories, RepositorySource,
 };
 use tidegate_engine::{Engine, Ports};
 use tidegate_local::{Database, DirBlobs, SqliteStore, StateDir, SystemClock, SystemIds};
@@ -26,6 +26,7 @@ pub(super) fn engine(global: &Global, state: &StateDir) -> anyhow::Result<Engine
         fleet: Arc::clone(&absent) as _,
         repositories: absent,
         forge: None,
+        credentials: Arc::new(NoCredentials),
         clock: Arc::new(SystemClock),
         ids: Arc::new(SystemIds),
     };

@@ -16,7 +16,8 @@ secret_file = "webhook.secret"
 # While the secret is being changed: deliveries signed with the one before are accepted too.
 # previous_secret_file = "webhook.secret.old"
 
-# Where results are posted as commit statuses. Without it they are only recorded.
+# Where results are posted as commit statuses. Without it they are only recorded. The token also reads the repositories
+# there that not everybody may read, where they have none of their own.
 # [github]
 # token_file = "github.token"
 # api_url = "https://api.github.com"
@@ -27,6 +28,7 @@ secret_file = "webhook.secret"
 full_name = "octo-org/web"
 id = 123456789
 # clone_url = "https://github.com/octo-org/web.git"
+# token_file = "web.token"   # a token that reads it; read anew whenever git needs it
 
 # A repository without a pipeline here has one of its own name, read from `.tidegate/pipeline.yml` or the places where
 # Buildkite looks.

@@ -11,6 +11,7 @@ use tidegate_core::ids::{PipelineSlug, PoolName, RepositoryId, RepositoryName};
 use tidegate_core::trust::Trust;
 use tidegate_engine::PipelineSettings;
 use tidegate_engine::ports::RepositorySource;
+use tidegate_local::Token;
 use toml::Spanned;
 
 use super::duration::Span;
@@ -64,6 +65,8 @@ struct Repository {
     full_name: Spanned<String>,
     id: Spanned<u64>,
     clone_url: Option<Spanned<String>>,
+    token: Option<Spanned<String>>,
+    token_file: Option<Spanned<PathBuf>>,
 }
 
 #[derive(Deserialize)]
@@ -206,6 +209,7 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<Config, ConfigError> {
     let webhook = webhook(&reader, &written.webhook)?;
     let github = github(&reader, written.github.as_ref())?;
     let repositories = repositories(&reader, &written.repository)?;
+    let tokens = tokens(&reader, &written, github.as_ref(), &repositories)?;
     let pipelines = pipelines(&reader, &written.pipeline, &repositories)?;
     let pools = pools(&reader, &written.pool)?;
     let base_url = match &written.base_url {
@@ -221,6 +225,7 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<Config, ConfigError> {
         webhook,
         github,
         repositories,
+        tokens,
         pipelines,
         pools,
         limits: written.limits.checked(&reader)?,
@@ -274,6 +279,44 @@ fn repositories(reader: &Reader<'_>, written: &[Repository]) -> Result<Vec<Repos
     Ok(repositories)
 }
 
+/// The tokens by which git reads repositories over HTTP: a repository's own, or that of `[github]` for what is there.
+fn tokens(
+    reader: &Reader<'_>,
+    written: &Written,
+    github: Option<&GitHubApi>,
+    repositories: &[RepositorySource],
+) -> Result<Vec<(RepositoryId, Token)>, ConfigError> {
+    let mut tokens = Vec::new();
+    for (written_one, repository) in written.repository.iter().zip(repositories) {
+        let here = reader.secret("token", written_one.token.as_ref(), written_one.token_file.as_ref())?;
+        let own = here.map(|text| token(reader, text, written_one.token_file.as_ref()));
+        if own.is_some() && !tidegate_git::credential::is_http(&repository.clone_url) {
+            let span = written_one.token.as_ref().map(Spanned::span);
+            let span = span.or_else(|| written_one.token_file.as_ref().map(Spanned::span));
+            let url = &repository.clone_url;
+            return Err(reader.wrong(span, format!("a token is of use over HTTP only, and the address is `{url}`")));
+        }
+        let shared = || {
+            let (github, section) = (github?, written.github.as_ref()?);
+            let host = git_host(&github.api_url)?;
+            let is_there = tidegate_git::credential::host(&repository.clone_url)? == host;
+            is_there.then(|| token(reader, github.token.clone(), section.token_file.as_ref()))
+        };
+        tokens.extend(own.or_else(shared).map(|token| (repository.id, token)));
+    }
+    Ok(tokens)
+}
+
+fn token(reader: &Reader<'_>, text: SecretString, file: Option<&Spanned<PathBuf>>) -> Token {
+    file.map_or(Token::Text(text), |file| Token::File(reader.beside(file.get_ref())))
+}
+
+/// Where the repositories of an API are: `api.github.com` is at `github.com`, `ghe.example.com/api/v3` beside itself.
+fn git_host(api_url: &str) -> Option<&str> {
+    let host = tidegate_git::credential::host(api_url)?;
+    Some(host.strip_prefix("api.").filter(|rest| *rest == "github.com").unwrap_or(host))
+}
+
 fn clone_url(url: &str) -> Result<String, String> {
     if url.is_empty() || url.starts_with('-') || url.chars().any(char::is_control) {
         return Err(format!("`{}` is not an address that can be cloned", url.escape_debug()));
@@ -281,7 +324,9 @@ fn clone_url(url: &str) -> Result<String, String> {
     let authority = url.split_once("://").map(|(_, rest)| rest.split('/').next().unwrap_or_default());
     if authority.is_some_and(|a| a.rsplit_once('@').is_some_and(|(user, _)| user.contains(':'))) {
         // Not repeated here: it holds the password.
-        return Err("the address holds a password: use a git credential helper instead".to_owned());
+        return Err(
+            "the address holds a password: give `token_file` instead, or use a git credential helper".to_owned()
+        );
     }
     Ok(url.to_owned())
 }

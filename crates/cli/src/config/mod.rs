@@ -16,10 +16,11 @@ use std::time::Duration;
 use secrecy::SecretString;
 use tidegate_core::build::Limits;
 use tidegate_core::fleet::{Policy, PoolPolicy};
-use tidegate_core::ids::{PipelineSlug, PoolName};
+use tidegate_core::ids::{PipelineSlug, PoolName, RepositoryId};
 use tidegate_core::trust::Trust;
 use tidegate_engine::ports::RepositorySource;
 use tidegate_engine::{PipelineSettings, Settings};
+use tidegate_local::Token;
 
 pub(crate) use example::EXAMPLE;
 
@@ -82,6 +83,8 @@ pub(crate) struct Config {
     pub(crate) webhook: Option<WebhookSecrets>,
     pub(crate) github: Option<GitHubApi>,
     pub(crate) repositories: Vec<RepositorySource>,
+    /// How git reads those that not everybody may read.
+    pub(crate) tokens: Vec<(RepositoryId, Token)>,
     pub(crate) pipelines: Vec<PipelineSettings>,
     pub(crate) pools: Vec<PoolPolicy>,
     pub(crate) limits: LimitSettings,
@@ -143,6 +146,7 @@ impl Default for Config {
             webhook: None,
             github: None,
             repositories: Vec::new(),
+            tokens: Vec::new(),
             pipelines: Vec::new(),
             pools: vec![default_pool()],
             limits: LimitSettings::default(),

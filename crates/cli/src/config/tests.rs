@@ -1,5 +1,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+use secrecy::ExposeSecret as _;
+
 use super::*;
 
 fn parse(text: &str) -> Result<Config, String> {
@@ -32,7 +34,8 @@ fn what_is_wrong_is_named_with_its_place() {
     insta::assert_snapshot!(wrong("[webhook]\nsecret = \"\""), @"tidegate.toml:2:10: `secret` is empty: anybody could sign with it");
     insta::assert_snapshot!(wrong("[[pool]]\nname = \"a b\"\nwidth = 1"), @"tidegate.toml:2:8: `a b` is not a valid pool name: letters, digits, `-`, `_` and `.`, at most 64 characters");
     insta::assert_snapshot!(wrong("[[repository]]\nfull_name = \"a/b\"\nid = 1\n[[pipeline]]\nslug = \"x\"\nrepository = \"a/c\""), @"tidegate.toml:6:14: there is no [[repository]] `a/c`: did you mean `a/b`?");
-    insta::assert_snapshot!(wrong("[[repository]]\nfull_name = \"a/b\"\nid = 1\nclone_url = \"https://u:p@h/x\""), @"tidegate.toml:4:13: the address holds a password: use a git credential helper instead");
+    insta::assert_snapshot!(wrong("[[repository]]\nfull_name = \"a/b\"\nid = 1\nclone_url = \"https://u:p@h/x\""), @"tidegate.toml:4:13: the address holds a password: give `token_file` instead, or use a git credential helper");
+    insta::assert_snapshot!(wrong("[[repository]]\nfull_name = \"a/b\"\nid = 1\nclone_url = \"git@h:x\"\ntoken = \"hush\""), @"tidegate.toml:5:9: a token is of use over HTTP only, and the address is `git@h:x`");
     insta::assert_snapshot!(wrong("[limits]\nsilence = \"2s\""), @"tidegate.toml:2:11: `silence` must be at least five times `beat`, or instances are given up for nothing");
     insta::assert_snapshot!(wrong("[[pool]]\nname = \"a\"\nwidth = 1\nidle = \"soon\""), @r#"tidegate.toml:4:8: invalid value: string "soon", expected a span such as "30s", "5m", "4h" or a number of seconds"#);
 }
@@ -43,6 +46,33 @@ fn no_error_repeats_a_secret() {
     assert!(!parse(text).unwrap_err().contains("hunter2"));
     let config = parse("[webhook]\nsecret = \"hunter2hunter2\"").unwrap();
     assert!(!format!("{config:?}").contains("hunter2"));
+}
+
+#[test]
+fn the_token_of_the_api_reads_what_is_there_and_nothing_elsewhere() {
+    let read = |api: &str, url: &str, own: &str| {
+        let text = format!(
+            "[github]\ntoken = \"shared\"\napi_url = \"{api}\"\n[[repository]]\nfull_name = \"a/b\"\nid = 1\n\
+             clone_url = \"{url}\"\n{own}"
+        );
+        let tokens = parse(&text).unwrap().tokens;
+        tokens.first().map(|(_, token)| match token {
+            Token::Text(text) => text.expose_secret().to_owned(),
+            Token::File(path) => path.display().to_string(),
+        })
+    };
+    let (public, own) = ("https://api.github.com", "https://ghe.example.com/api/v3");
+    for (api, url, token, given) in [
+        (public, "https://github.com/a/b.git", "", Some("shared")),
+        (public, "https://github.com/a/b.git", "token = \"its\"", Some("its")),
+        (public, "https://github.com.example.com/a/b.git", "", None),
+        (public, "git@github.com:a/b.git", "", None),
+        (public, "/srv/a/b.git", "", None),
+        (own, "https://ghe.example.com/a/b.git", "", Some("shared")),
+        (own, "https://github.com/a/b.git", "", None),
+    ] {
+        assert_eq!(read(api, url, token).as_deref(), given, "{api} {url}");
+    }
 }
 
 #[test]

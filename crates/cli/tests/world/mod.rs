@@ -27,6 +27,8 @@ pub(crate) struct World {
     server: Option<Child>,
     width: u32,
     extra: String,
+    clone_url: Option<String>,
+    of_repository: String,
 }
 
 impl World {
@@ -41,7 +43,8 @@ impl World {
     /// A repository without a pipeline file.
     pub(crate) fn empty() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let world = Self { dir, server: None, width: 4, extra: String::new() };
+        let world =
+            Self { dir, server: None, width: 4, extra: String::new(), clone_url: None, of_repository: String::new() };
         fs::create_dir_all(world.repo()).unwrap();
         world.git(["init", "--quiet", "--initial-branch=main"]);
         world.write("README", "hello\n");
@@ -58,6 +61,13 @@ impl World {
     /// More configuration.
     pub(crate) fn config(mut self, text: &str) -> Self {
         self.extra = text.to_owned();
+        self
+    }
+
+    /// Where the server and its instances get the repository from, instead of its directory, and more configuration of it.
+    pub(crate) fn cloned_from(mut self, url: &str, of_repository: &str) -> Self {
+        self.clone_url = Some(url.to_owned());
+        self.of_repository = of_repository.to_owned();
         self
     }
 
@@ -81,9 +91,10 @@ impl World {
         let path = self.path().join("tidegate.toml");
         let text = format!(
             "listen = \"127.0.0.1:0\"\napi_listen = \"127.0.0.1:0\"\n[webhook]\nsecret = \"{SECRET}\"\n\
-             [[repository]]\nfull_name = \"story/web\"\nid = {REPOSITORY}\nclone_url = \"{}\"\n\
+             [[repository]]\nfull_name = \"story/web\"\nid = {REPOSITORY}\nclone_url = \"{}\"\n{}\n\
              [[pool]]\nname = \"default\"\nwidth = {}\nidle = \"2s\"\n{}",
-            self.repo().display(),
+            self.clone_url.clone().unwrap_or_else(|| self.repo().display().to_string()),
+            self.of_repository,
             self.width,
             self.extra
         );

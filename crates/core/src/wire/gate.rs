@@ -13,6 +13,7 @@
 //! | `artifacts` | [`Artifacts`] | [`ArtifactsAnswer`] |
 //! | `upload` | [`Upload`] | [`UploadAnswer`] |
 //! | `result` | [`ReportResult`] | [`ResultAnswer`] |
+//! | `git_credential` | [`GitCredential`](super::credential::GitCredential) | [`GitCredentialAnswer`](super::credential::GitCredentialAnswer) |
 //!
 //! Refusals are HTTP 403 (not your attempt), 409 (that attempt has ended), 422 (the request breaks a rule) with
 //! [`Refusal`]; 503 asks for a repetition.
@@ -128,11 +129,37 @@ pub struct Checkout {
     pub repository: String,
     /// Where to clone from. Never holds a credential.
     pub url: String,
-    /// The commit.
+    /// The commit, or `HEAD` for what the ref points at by then.
     pub commit: String,
     /// The full ref that the commit was pushed to, fetched when the commit alone cannot be.
     #[serde(default)]
     pub git_ref: Option<String>,
+    /// The gate has a credential for the repository ([`crate::wire::credential`]): git asks for it.
+    #[serde(default)]
+    pub credentials: bool,
+    /// What the pipeline wants of the checkout.
+    #[serde(default)]
+    pub options: CheckoutOptions,
+}
+
+/// The `checkout` attribute (`spec/pipeline.md` 1.4), as far as the agent acts on it.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CheckoutOptions {
+    /// So many commits of history.
+    pub depth: Option<u32>,
+    /// With submodules; when not given, they come along.
+    pub submodules: Option<bool>,
+    /// With the contents of files in Git LFS; when not given, as git on the machine is configured.
+    pub lfs: Option<bool>,
+    /// Only these directories.
+    pub sparse: Vec<String>,
+    /// Flags for `git clone`.
+    pub clone_flags: String,
+    /// Flags for `git fetch`.
+    pub fetch_flags: String,
+    /// Flags for `git checkout`.
+    pub checkout_flags: String,
 }
 
 /// Says that the command is about to run. From here on the user's own code may have had effects.

@@ -9,6 +9,7 @@ mod artifacts;
 mod assignment;
 mod beat;
 mod find;
+mod git_credential;
 mod hold;
 mod meta_data;
 mod step;

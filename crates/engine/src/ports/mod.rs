@@ -4,6 +4,7 @@
 
 mod blobs;
 mod clock;
+mod credentials;
 mod error;
 mod fleet;
 mod forge;
@@ -12,6 +13,7 @@ mod store;
 
 pub use blobs::{BlobMeta, Blobs, Method, Presigned};
 pub use clock::{Clock, Ids};
+pub use credentials::{Credential, GitCredentials, NoCredentials};
 pub use error::PortError;
 pub use fleet::{Fleet, InstanceStatus, InstanceView, LaunchRequest, Launched};
 pub use forge::{CommitStatus, FileAt, Forge, Repositories, RepositorySource, StatusState};

@@ -2,9 +2,7 @@
 
 use std::ffi::OsStr;
 use std::io;
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::process::Stdio;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal};
@@ -17,39 +15,6 @@ const WORDS: usize = 16 * 1_024;
 /// How much of an answer is read: a list of refs or of changed files may be long.
 const ANSWER: usize = 64 << 20;
 
-/// Variables of git that are passed on: how to reach the network, and where the owner's configuration is, with his
-/// credential helpers. All others could turn git to another repository: a server may have been started by a hook.
-const INHERITED: &[&[u8]] = &[
-    b"GIT_SSH",
-    b"GIT_SSH_COMMAND",
-    b"GIT_SSH_VARIANT",
-    b"GIT_SSL_CAINFO",
-    b"GIT_SSL_CAPATH",
-    b"GIT_SSL_CERT",
-    b"GIT_SSL_KEY",
-    b"GIT_SSL_NO_VERIFY",
-    b"GIT_PROXY_COMMAND",
-    b"GIT_EXEC_PATH",
-    b"GIT_CONFIG_GLOBAL",
-    b"GIT_CONFIG_SYSTEM",
-    b"GIT_CONFIG_NOSYSTEM",
-];
-
-/// Settings that hold whatever the owner's configuration says.
-const SETTINGS: &[&str] = &[
-    // `ext::sh -c …` is a URL, too.
-    "protocol.ext.allow=never",
-    "core.hooksPath=/dev/null",
-    "core.fsmonitor=false",
-    "fetch.recurseSubmodules=false",
-    // Nothing that goes on in the background.
-    "gc.auto=0",
-    "maintenance.auto=false",
-    // A transfer that makes no progress for a minute is over.
-    "http.lowSpeedLimit=1000",
-    "http.lowSpeedTime=60",
-];
-
 /// How git failed.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum Failure {
@@ -61,31 +26,13 @@ pub(super) enum Failure {
 
 /// `git` with these arguments, on a mirror if one is given.
 pub(super) fn git(mirror: Option<&Path>, args: &[impl AsRef<OsStr>]) -> Command {
-    let mut command = Command::new("git");
-    for setting in SETTINGS {
-        command.arg("-c").arg(setting);
-    }
+    let mut command = tidegate_git::git();
     if let Some(mirror) = mirror {
         command.arg("--git-dir").arg(mirror);
     }
     command.args(args);
-    for (name, _) in std::env::vars_os() {
-        let name = name.as_bytes();
-        let turns_git = name.starts_with(b"GIT_") && !INHERITED.contains(&name);
-        if turns_git || name.starts_with(b"TIDEGATE_") {
-            command.env_remove(OsStr::from_bytes(name));
-        }
-    }
-    command
-        .env("GIT_TERMINAL_PROMPT", "0")
-        // Empty means none at all; unset would mean that of the configuration.
-        .env("GIT_ASKPASS", "")
-        .env("SSH_ASKPASS_REQUIRE", "never")
-        .env("LC_ALL", "C")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true);
+    let mut command = Command::from(command);
+    command.kill_on_drop(true);
     own_session(&mut command);
     command
 }

@@ -2,18 +2,20 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
 use tidegate_core::ids::CommitSha;
-use tidegate_engine::ports::{PortError, RepositorySource};
+use tidegate_core::trust::Trust;
+use tidegate_engine::ports::{GitCredentials, PortError, RepositorySource};
+use tidegate_git::credential;
+use tidegate_git::names;
+use tidegate_git::words::{self, Trouble};
 use tokio::sync::{Mutex, Semaphore};
 
 use super::cat_file::{CatFile, Object};
 use super::command::{self, Failure, git};
-use super::names;
-use super::words::{self, Trouble};
 use crate::files;
 
 /// The first fetch of a large repository takes a while.
@@ -41,6 +43,7 @@ impl From<PortError> for NotThere {
 #[derive(Debug)]
 pub(super) struct Mirror {
     path: PathBuf,
+    credentials: Arc<dyn GitCredentials>,
     /// One fetch at a time; counts them.
     fetches: Mutex<u32>,
     reader: Mutex<Option<CatFile>>,
@@ -48,8 +51,9 @@ pub(super) struct Mirror {
 }
 
 impl Mirror {
-    pub(super) fn new(path: PathBuf) -> Self {
-        Self { path, fetches: Mutex::new(0), reader: Mutex::new(None), used: std::sync::Mutex::new(Instant::now()) }
+    pub(super) fn new(path: PathBuf, credentials: Arc<dyn GitCredentials>) -> Self {
+        let used = std::sync::Mutex::new(Instant::now());
+        Self { path, credentials, fetches: Mutex::new(0), reader: Mutex::new(None), used }
     }
 
     /// When it was last read from.
@@ -190,10 +194,12 @@ impl Mirror {
         let url = source.clone_url.as_str();
         let mut args = vec!["fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--no-auto-maintenance"];
         args.extend(option);
-        args.extend(remote_args(url));
+        args.extend(tidegate_git::remote_args(url));
         args.extend(["--", url]);
         args.extend(refspecs.iter().map(AsRef::as_ref));
-        command::run(git(Some(&self.path), &args), FETCH).await.map(drop)
+        let mut command = git(Some(&self.path), &args);
+        lend(&mut command, &*self.credentials, source).await.map_err(Failure::Port)?;
+        command::run(command, FETCH).await.map(drop)
     }
 
     /// Makes the mirror unless it is there, for ids of this length.
@@ -263,14 +269,20 @@ impl Mirror {
 
 const EVERYTHING: [&str; 2] = ["+refs/heads/*:refs/tidegate/heads/*", "+refs/tags/*:refs/tidegate/tags/*"];
 
-/// What has to be said to reach a URL.
-///
-/// Git refuses to read a repository of this machine that belongs to another user, and no setting that is passed down to
-/// the reading side changes that, because git removes it on the way (`GIT_CONFIG_PARAMETERS` is for one repository). The
-/// owner of this server has named the repository in his configuration, so the reading side is told that it is safe, by
-/// the command that starts it.
-pub(super) fn remote_args(url: &str) -> Option<&'static str> {
-    names::is_local(url).then_some("--upload-pack=git -c 'safe.directory=*' upload-pack")
+/// Gives git the credential of the repository, if there is one. What the server reads of a repository is the owner's own
+/// business, whoever pushed.
+pub(super) async fn lend(
+    command: &mut tokio::process::Command,
+    credentials: &dyn GitCredentials,
+    source: &RepositorySource,
+) -> Result<(), PortError> {
+    if credentials.has(source)
+        && credential::is_http(&source.clone_url)
+        && let Some(given) = credentials.for_reading(source, Trust::Trusted).await?
+    {
+        credential::lend(command.as_std_mut(), &source.clone_url, &given.username, &given.password);
+    }
+    Ok(())
 }
 
 /// The answer for a failure that is not about a commit.

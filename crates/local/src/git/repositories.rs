@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tidegate_core::ids::{CommitSha, RepositoryId};
-use tidegate_engine::ports::{FileAt, PortError, Repositories, RepositorySource};
+use tidegate_engine::ports::{FileAt, GitCredentials, PortError, Repositories, RepositorySource};
+use tidegate_git::{names, remote_args};
 use tokio::sync::Semaphore;
 
 use super::cat_file::Object;
 use super::command::{self, git};
-use super::mirror::{IDLE, Mirror, NotThere, failed, remote_args};
-use super::names;
+use super::mirror::{IDLE, Mirror, NotThere, failed, lend};
 use crate::state_dir::StateDir;
 
 /// Fetches at a time, over all repositories.
@@ -23,7 +23,8 @@ const ASK: Duration = Duration::from_secs(120);
 /// Repositories through the git command, each with a bare mirror.
 ///
 /// A commit is fetched when it is read for the first time; after that a file costs neither the network nor a process.
-/// Credentials are the owner's business: git finds them through his configuration (credential helpers, ssh).
+/// Credentials are configured, or else the owner's business: git finds them through his configuration (credential helpers,
+/// ssh).
 #[derive(Clone, Debug)]
 pub struct GitRepositories {
     inner: Arc<Inner>,
@@ -32,6 +33,7 @@ pub struct GitRepositories {
 #[derive(Debug)]
 struct Inner {
     directory: PathBuf,
+    credentials: Arc<dyn GitCredentials>,
     mirrors: Mutex<HashMap<RepositoryId, Arc<Mirror>>>,
     fetches: Semaphore,
     /// Bytes of the largest file that is read.
@@ -39,11 +41,13 @@ struct Inner {
 }
 
 impl GitRepositories {
-    /// The repositories of the server that holds the state directory. Files of more than `largest` bytes are not read:
-    /// `bytes` in the `[limits]` table of the configuration. Must be called within a runtime, which ends idle processes.
-    pub fn open(state: &StateDir, largest: u64) -> Self {
+    /// The repositories of the server that holds the state directory, read with these credentials. Files of more than
+    /// `largest` bytes are not read: `bytes` in the `[limits]` table of the configuration. Must be called within a runtime,
+    /// which ends idle processes.
+    pub fn open(state: &StateDir, largest: u64, credentials: Arc<dyn GitCredentials>) -> Self {
         let inner = Arc::new(Inner {
             directory: state.repositories(),
+            credentials,
             mirrors: Mutex::default(),
             fetches: Semaphore::new(FETCHES),
             largest,
@@ -79,9 +83,10 @@ impl Inner {
             )));
         }
         let mut mirrors = self.mirrors();
-        let mirror = mirrors
-            .entry(source.id)
-            .or_insert_with(|| Arc::new(Mirror::new(self.directory.join(format!("{}.git", source.id)))));
+        let mirror = mirrors.entry(source.id).or_insert_with(|| {
+            let path = self.directory.join(format!("{}.git", source.id));
+            Arc::new(Mirror::new(path, Arc::clone(&self.credentials)))
+        });
         let mirror = Arc::clone(mirror);
         make_room(&mirrors, &mirror);
         Ok(mirror)
@@ -164,7 +169,9 @@ impl Repositories for GitRepositories {
         let wanted = if names::is_ref(name) { candidates(name) } else { Vec::new() };
         let patterns = if wanted.is_empty() { vec!["HEAD".to_owned()] } else { wanted.clone() };
         args.extend(patterns.iter().map(String::as_str));
-        let answer = command::run(git(None, &args), ASK).await.map_err(|failure| failed(repository, failure))?;
+        let mut command = git(None, &args);
+        lend(&mut command, &*self.inner.credentials, repository).await?;
+        let answer = command::run(command, ASK).await.map_err(|failure| failed(repository, failure))?;
         let found = pick(&String::from_utf8_lossy(&answer), &wanted);
         if found.is_some() || !names::is_abbreviated_id(name) {
             return Ok(found);

@@ -21,7 +21,7 @@ use tidegate_core::fleet::{Policy, PoolPolicy};
 use tidegate_core::ids::{PipelineSlug, PoolName, RepositoryId, RepositoryName};
 use tidegate_core::time::Timestamp;
 use tidegate_core::trust::Trust;
-use tidegate_engine::ports::RepositorySource;
+use tidegate_engine::ports::{NoCredentials, RepositorySource};
 use tidegate_engine::{Engine, PipelineSettings, Ports, Settings};
 
 use crate::exec::{Answer, Exec, lock};
@@ -243,6 +243,7 @@ impl World {
             fleet: shared.clone(),
             repositories: shared.clone(),
             forge: Some(shared.clone()),
+            credentials: Arc::new(NoCredentials),
             clock: shared.clone(),
             ids: shared,
         };

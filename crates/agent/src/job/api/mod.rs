@@ -97,8 +97,19 @@ impl JobApi {
         };
         env.set("PATH", path);
         env.set("BUILDKITE_BIN_PATH", bin);
-        env.set(SOCKET_VARIABLE, self.socket.to_string_lossy());
-        env.set(TOKEN_VARIABLE, self.shared.token.as_str());
+        for (name, value) in self.reach() {
+            env.set(name, value);
+        }
+    }
+
+    /// The variables by which our command line finds us.
+    pub(crate) fn reach(&self) -> [(&'static str, String); 2] {
+        [(SOCKET_VARIABLE, self.socket.to_string_lossy().into_owned()), (TOKEN_VARIABLE, self.shared.token.clone())]
+    }
+
+    /// The command that calls us.
+    pub(crate) fn program(&self) -> PathBuf {
+        self.bin.join(NAMES[0])
     }
 
     /// Counts the artifacts of the attempt.

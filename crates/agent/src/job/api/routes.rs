@@ -10,9 +10,12 @@ use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tidegate_core::ids::AttemptId;
+use tidegate_core::wire::credential::{GitCredential, GitCredentialAnswer};
 use tidegate_core::wire::gate::{Refusal, Upload, UploadAnswer};
 use tidegate_core::wire::job::{
     Annotate, AnnotateAnswer, FetchArtifacts, FetchArtifactsAnswer, FindArtifacts, FindArtifactsAnswer, MetaData,
@@ -43,6 +46,7 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .route(wire::STEP, post(step))
         .route(wire::ENV, get(env).patch(change_env).delete(unset_env))
         .route(wire::REDACTIONS, post(redact))
+        .route(wire::GIT_CREDENTIAL, post(git_credential))
         .layer(DefaultBodyLimit::max(LIMIT))
         .layer(middleware::from_fn_with_state(Arc::clone(&shared), only_the_job))
         .with_state(shared)
@@ -184,6 +188,27 @@ async fn step(State(shared): State<Arc<Shared>>, body: Bytes) -> Response {
         }
         Err(refusal) => *refusal,
     }
+}
+
+/// The credential of the job's repository. What is given is never to be seen in the log.
+async fn git_credential(State(shared): State<Arc<Shared>>, body: Bytes) -> Response {
+    let asked: wire::Repository = match read(&body) {
+        Ok(asked) => asked,
+        Err(refusal) => return *refusal,
+    };
+    let request = GitCredential {
+        boot: shared.boot(),
+        attempt: shared.attempt.clone(),
+        protocol: asked.protocol,
+        host: asked.host,
+        path: asked.path,
+    };
+    let result = shared.host.gate.call::<_, GitCredentialAnswer>("git_credential", &request).await;
+    if let Ok(GitCredentialAnswer { credential: Some(given) }) = &result {
+        let pair = STANDARD.encode(format!("{}:{}", given.username, given.password));
+        shared.redactions.add(vec![given.password.clone(), pair]).await;
+    }
+    answer(result)
 }
 
 async fn env(State(shared): State<Arc<Shared>>) -> Response {

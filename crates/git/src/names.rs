@@ -1,7 +1,7 @@
 //! Names of refs, paths of files and URLs, checked before git sees them.
 
 /// Whether a text can name a branch or tag, or be a full ref (git-check-ref-format(1), and never an option).
-pub(super) fn is_ref(name: &str) -> bool {
+pub fn is_ref(name: &str) -> bool {
     (1..=255).contains(&name.len())
         && !name.starts_with(['-', '/'])
         && !name.ends_with(['/', '.'])
@@ -13,12 +13,12 @@ pub(super) fn is_ref(name: &str) -> bool {
 }
 
 /// Whether a text is the beginning of a commit id.
-pub(super) fn is_abbreviated_id(name: &str) -> bool {
+pub fn is_abbreviated_id(name: &str) -> bool {
     (4..64).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
 }
 
 /// The path of a file within a commit, as git takes it; `None` when it can be none.
-pub(super) fn path(text: &str) -> Option<&str> {
+pub fn path(text: &str) -> Option<&str> {
     let path = text.strip_prefix("./").unwrap_or(text);
     let valid = path.len() <= 4_096
         && !path.contains(['\0', '\n'])
@@ -27,7 +27,7 @@ pub(super) fn path(text: &str) -> Option<&str> {
 }
 
 /// Why a URL is not used, if so.
-pub(super) fn refuse_url(url: &str) -> Option<&'static str> {
+pub fn refuse_url(url: &str) -> Option<&'static str> {
     if url.trim().is_empty() {
         Some("it is empty")
     } else if url.starts_with('-') {
@@ -40,7 +40,7 @@ pub(super) fn refuse_url(url: &str) -> Option<&'static str> {
 }
 
 /// Whether a URL means a directory of this machine, as git decides it: a path, or `file://`.
-pub(super) fn is_local(url: &str) -> bool {
+pub fn is_local(url: &str) -> bool {
     if let Some((scheme, _)) = url.split_once("://") {
         return scheme.eq_ignore_ascii_case("file");
     }

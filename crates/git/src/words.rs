@@ -2,7 +2,7 @@
 
 /// The kind of a failure.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Trouble {
+pub enum Trouble {
     /// The other side has no such commit or ref.
     Missing,
     /// The other side does not hand out commits by id.
@@ -20,7 +20,7 @@ pub(super) enum Trouble {
 /// In this order: what says that a machine is at fault comes with a second line that sounds final ("Could not read from
 /// remote repository").
 const PHRASES: &[(Trouble, &[&str])] = &[
-    (Trouble::DiskFull, &["no space left on device", "disk quota exceeded"]),
+    (Trouble::DiskFull, &["no space left on device", "disk quota exceeded", "unable to write file: disk full"]),
     (
         Trouble::Passing,
         &[
@@ -62,6 +62,7 @@ const PHRASES: &[(Trouble, &[&str])] = &[
             "unsupported protocol",
             "dubious ownership",
             "url rejected",
+            "told us to quit",
             "no path specified",
             "strange hostname",
             "strange pathname",
@@ -76,6 +77,7 @@ const PHRASES: &[(Trouble, &[&str])] = &[
             "loose object",
             "object file",
             "packfile",
+            "pack has",
             "corrupt",
             "inflate",
             "did not send all necessary objects",
@@ -83,12 +85,15 @@ const PHRASES: &[(Trouble, &[&str])] = &[
             "invalid sha1 pointer",
             "bad signature",
             "unable to read",
+            "index-pack",
+            "unresolved deltas",
+            "broken link",
         ],
     ),
 ];
 
 /// Judges the text of a failure.
-pub(super) fn judge(message: &str) -> Trouble {
+pub fn judge(message: &str) -> Trouble {
     let message = message.to_ascii_lowercase();
     // `fatal: repository '<path or url>' does not exist`, or `… not found`.
     let no_repository = message
@@ -104,7 +109,7 @@ pub(super) fn judge(message: &str) -> Trouble {
 }
 
 /// What a person should read of what git printed: no hints, no progress, no credentials, nothing that acts on a terminal.
-pub(super) fn readable(printed: &str) -> String {
+pub fn readable(printed: &str) -> String {
     const MOST: usize = 1_000;
     let lines = printed.split(['\n', '\r']).map(str::trim).filter(|line| {
         let boring = [
