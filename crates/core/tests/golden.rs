@@ -279,6 +279,7 @@ fn fleets(visit: &mut impl Visit) {
         ticket_patience: seconds(60),
     };
     let seen = fleet::Input::Seen {
+        asked_at: Timestamp(70_000),
         alive: BTreeMap::from([(machine(2), (pool(), "a".to_owned()))]),
         gone: BTreeMap::from([(machine(1), "spot interruption".to_owned())]),
         beats: BTreeMap::from([(machine(2), 17)]),

@@ -82,6 +82,8 @@ impl RefRecord {
 struct BuildKeyRecord {
     build: BuildId,
     number: u64,
+    /// What is built: found out once, because a name may mean another commit when it is looked up again.
+    commit: CommitSha,
 }
 
 /// What is to be built.
@@ -90,6 +92,9 @@ pub(crate) struct Wanted {
     pub(crate) git_ref: Option<GitRef>,
     pub(crate) before: String,
     pub(crate) commit: CommitSha,
+    /// The commit as it was asked for. The build's key is made of this: a branch that is asked for again after a lost
+    /// answer may have moved in between, and is the same wish all the same.
+    pub(crate) asked: String,
     pub(crate) message: String,
     pub(crate) author: (String, String),
     pub(crate) creator: String,
@@ -154,11 +159,13 @@ impl Engine {
             return Ok(Err(format!("no pipeline of `{}` builds `{name}`", repository.full_name)));
         }
         let head = push.head.as_ref();
+        // For an annotated tag `after` is the tag object; the head commit is the commit (`spec/github.md` 6.2).
+        let commit = head.map_or_else(|| push.after.clone(), |h| h.id.clone());
         let wanted = Wanted {
             git_ref: Some(push.git_ref.clone()),
             before: push.before.to_string(),
-            // For an annotated tag `after` is the tag object; the head commit is the commit (`spec/github.md` 6.2).
-            commit: head.map_or_else(|| push.after.clone(), |h| h.id.clone()),
+            commit: commit.clone(),
+            asked: commit.to_string(),
             message: head.map_or_else(String::new, |h| h.message.clone()),
             author: head.map_or_else(Default::default, |h| (h.author_name.clone(), h.author_email.clone())),
             creator: push.pusher.clone(),
@@ -219,7 +226,7 @@ impl Engine {
         pipeline: &PipelineSettings,
         wanted: &Wanted,
     ) -> Result<BuildId, Error> {
-        let (id, number) = self.identify(repository, pipeline, wanted).await?;
+        let BuildKeyRecord { build: id, number, commit } = self.identify(repository, pipeline, wanted).await?;
         if self.ports.store.get(&keys::build(&id)).await?.is_some() {
             self.ring(&Actor::Build(id.clone())).await?;
             return Ok(id);
@@ -231,7 +238,7 @@ impl Engine {
             repository: repository.id,
             repository_name: repository.full_name.clone(),
             git_ref: wanted.git_ref.clone(),
-            commit: wanted.commit.clone(),
+            commit,
             message: wanted.message.clone(),
             author: wanted.author.clone(),
             creator: wanted.creator.clone(),
@@ -255,13 +262,13 @@ impl Engine {
         Ok(id)
     }
 
-    /// Id and number of the wanted build: the record that is there, or a new one. Numbers may have gaps, never doubles.
+    /// Id, number and commit of the wanted build: the record that is there, or a new one. Numbers may have gaps, never doubles.
     async fn identify(
         &self,
         repository: &RepositorySource,
         pipeline: &PipelineSettings,
         wanted: &Wanted,
-    ) -> Result<(BuildId, u64), Error> {
+    ) -> Result<BuildKeyRecord, Error> {
         let git_ref = wanted.git_ref.as_ref().map_or_else(String::new, GitRef::full);
         let mut hash = Sha256::new();
         let parts = [
@@ -270,7 +277,7 @@ impl Engine {
             wanted.source,
             &git_ref,
             &wanted.before,
-            wanted.commit.as_str(),
+            &wanted.asked,
             &wanted.trigger,
         ];
         for part in parts {
@@ -281,15 +288,15 @@ impl Engine {
         let key = keys::build_key(&digest);
         loop {
             if let Some(known) = self.load::<BuildKeyRecord>(&key).await? {
-                return Ok((known.body.build, known.body.number));
+                return Ok(known.body);
             }
             let number = self.next_number(&pipeline.slug).await?;
             let name = format!("{digest}/{:032x}", self.ports.ids.random());
             let build =
                 BuildId::new(derived_uuid("build", &name).to_string()).map_err(|e| PortError::fatal(e.to_string()))?;
-            let record = BuildKeyRecord { build, number };
+            let record = BuildKeyRecord { build, number, commit: wanted.commit.clone() };
             match self.save(key.clone(), &record, Expect::Absent).await {
-                Ok(_) => return Ok((record.build, number)),
+                Ok(_) => return Ok(record),
                 Err(Error::Port(PortError::Conflict)) => {}
                 Err(error) => return Err(error),
             }

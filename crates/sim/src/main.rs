@@ -22,7 +22,7 @@ use crate::exec::lock;
 use crate::faults::{Fault, Faults};
 use crate::run::{Outcome, command, run, shrink};
 use crate::sabotage::Sabotage;
-use crate::world::{Plan, Trace};
+use crate::world::{Accident, Plan, Trace};
 
 #[derive(Parser)]
 #[command(about = "Runs the engine in a simulated world and checks its invariants.")]
@@ -55,6 +55,9 @@ enum Verb {
         /// Kill the task that comes to this place, and none else.
         #[arg(long)]
         crash_at: Option<u64>,
+        /// Freeze the task that comes to this place for minutes, and none else.
+        #[arg(long, conflicts_with = "crash_at")]
+        stall_at: Option<u64>,
         /// Do not look for a smaller world that fails.
         #[arg(long)]
         no_shrink: bool,
@@ -81,17 +84,9 @@ enum Verb {
         keep_going: bool,
     },
     /// Kill a task at every single place of a small world where it can be killed, one place a run.
-    Crashes {
-        #[arg(long, default_value_t = 1)]
-        seed: u64,
-        #[arg(long, default_value_t = 2)]
-        builds: usize,
-        /// Only every so many places.
-        #[arg(long, default_value_t = 1)]
-        every: u64,
-        #[arg(long, default_value_t = 2)]
-        threads: usize,
-    },
+    Crashes(Places),
+    /// Freeze a task at every single place of a small world, one place a run, while everything else goes on.
+    Stalls(Places),
     /// Plant defects and see that they are found.
     Sabotage {
         /// Which; all when not given.
@@ -104,11 +99,25 @@ enum Verb {
     Faults,
 }
 
+#[derive(clap::Args)]
+struct Places {
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    #[arg(long, default_value_t = 2)]
+    builds: usize,
+    /// Only every so many places.
+    #[arg(long, default_value_t = 1)]
+    every: u64,
+    #[arg(long, default_value_t = 2)]
+    threads: usize,
+}
+
 fn main() -> ExitCode {
     match Args::parse().verb {
-        Verb::Run { seed, builds, faults, sabotage, trace, small, crash_at, no_shrink } => {
+        Verb::Run { seed, builds, faults, sabotage, trace, small, crash_at, stall_at, no_shrink } => {
             let kept = if trace { Trace::Print } else { Trace::Off };
-            let plan = Plan { seed, builds, faults, sabotage, trace: kept, crash_at, small };
+            let accident = crash_at.map(Accident::Crash).or(stall_at.map(Accident::Stall));
+            let plan = Plan { seed, builds, faults, sabotage, trace: kept, accident, small };
             let outcome = run(plan.clone());
             report(&outcome);
             match outcome.violations.first() {
@@ -125,10 +134,11 @@ fn main() -> ExitCode {
         }
         Verb::Many { deliveries, seconds, seeds_from, builds, faults, threads, keep_going } => {
             let plan =
-                Plan { seed: 0, builds, faults, sabotage: None, trace: Trace::Off, crash_at: None, small: false };
+                Plan { seed: 0, builds, faults, sabotage: None, trace: Trace::Off, accident: None, small: false };
             many(&plan, deliveries, seconds, seeds_from, threads, keep_going)
         }
-        Verb::Crashes { seed, builds, every, threads } => crashes(seed, builds, every, threads),
+        Verb::Crashes(places) => accidents(&places, "a crash", Accident::Crash),
+        Verb::Stalls(places) => accidents(&places, "a stall", Accident::Stall),
         Verb::Sabotage { list: true, .. } => {
             for sabotage in Sabotage::ALL {
                 println!("{:<28} {:<8} {}", sabotage.name(), sabotage.invariants(), sabotage.what());
@@ -191,7 +201,7 @@ fn find(sabotage: Sabotage, seconds: f64) -> bool {
             faults: Faults::all(),
             sabotage: Some(sabotage),
             trace: Trace::Off,
-            crash_at: None,
+            accident: None,
             small: false,
         };
         let outcome = run(plan.clone());
@@ -274,10 +284,11 @@ impl Outcome {
     }
 }
 
-fn crashes(seed: u64, builds: usize, every: u64, threads: usize) -> ExitCode {
+fn accidents(places: &Places, what: &str, accident: fn(u64) -> Accident) -> ExitCode {
+    let Places { seed, builds, every, threads } = *places;
     let started = Instant::now();
     let plan =
-        Plan { seed, builds, faults: Faults::NONE, sabotage: None, trace: Trace::Off, crash_at: None, small: true };
+        Plan { seed, builds, faults: Faults::NONE, sabotage: None, trace: Trace::Off, accident: None, small: true };
     let whole = run(plan.clone());
     let (next, runs, failed) = (AtomicU64::new(0), AtomicU64::new(0), AtomicBool::new(!whole.violations.is_empty()));
     std::thread::scope(|scope| {
@@ -288,7 +299,7 @@ fn crashes(seed: u64, builds: usize, every: u64, threads: usize) -> ExitCode {
                     if at >= whole.points {
                         return;
                     }
-                    let plan = Plan { crash_at: Some(at), ..plan.clone() };
+                    let plan = Plan { accident: Some(accident(at)), ..plan.clone() };
                     let outcome = run(plan.clone());
                     runs.fetch_add(1, Ordering::Relaxed);
                     if let Some(violation) = outcome.violations.first() {
@@ -300,7 +311,7 @@ fn crashes(seed: u64, builds: usize, every: u64, threads: usize) -> ExitCode {
         }
     });
     println!(
-        "{} runs, a crash at each of {} places ({} builds, {} attempts), {:.1} s",
+        "{} runs, {what} at each of {} places ({} builds, {} attempts), {:.1} s",
         runs.load(Ordering::Relaxed),
         whole.points.div_ceil(every.max(1)),
         whole.builds,

@@ -7,7 +7,7 @@ use std::time::Instant;
 use crate::exec::lock;
 use crate::faults::{Fault, Faults};
 use crate::world::ledger::Violation;
-use crate::world::{MINUTE, Plan, SECOND, Trace, World};
+use crate::world::{Accident, MINUTE, Plan, SECOND, Trace, World};
 
 /// How long everything may take to come to rest once the faults have stopped.
 const LIVENESS: u64 = 150 * MINUTE;
@@ -126,20 +126,32 @@ fn story(world: &World) {
         );
         return world.violate("I7", what);
     }
-    // Deliveries and redeliveries on their way, machines that run idle.
-    let until = world.now() + 90 * MINUTE;
-    while lock(&world.ledger).violations.is_empty() && world.now() < until {
-        let idle = lock(&world.cloud).alive().next().is_none();
-        world.exec.run_until(world.now() + 10 * MINUTE, failed.clone());
-        if idle && lock(&world.cloud).alive().next().is_none() && world.unfinished().is_empty() {
+    // Deliveries and redeliveries on their way, machines that run idle, messages that lie in queues. A delivery that comes
+    // while everything is drained begins another round.
+    for _ in 0..10 {
+        world.draining.store(false, Ordering::Relaxed);
+        let until = world.now() + 90 * MINUTE;
+        while lock(&world.ledger).violations.is_empty() && world.now() < until {
+            let idle = at_rest(world);
+            world.exec.run_until(world.now() + 10 * MINUTE, failed.clone());
+            if idle && at_rest(world) {
+                break;
+            }
+        }
+        world.draining.store(true, Ordering::Relaxed);
+        world.exec.run_until(world.now() + 20 * MINUTE, failed.clone());
+        if at_rest(world) || !lock(&world.ledger).violations.is_empty() {
             break;
         }
     }
-    world.draining.store(true, Ordering::Relaxed);
-    world.exec.run_until(world.now() + 20 * MINUTE, failed.clone());
     if lock(&world.ledger).violations.is_empty() {
         world.check_the_end();
     }
+}
+
+/// No machine is alive, and every build is over.
+fn at_rest(world: &World) -> bool {
+    lock(&world.cloud).alive().next().is_none() && world.unfinished().is_empty()
 }
 
 /// Looks for a smaller plan that fails by the same invariant.
@@ -175,7 +187,10 @@ pub(crate) fn shrink(plan: &Plan, invariant: &str, budget: f64) -> Plan {
 pub(crate) fn command(plan: &Plan) -> String {
     let sabotage = plan.sabotage.map_or_else(String::new, |s| format!(" --sabotage {}", s.name()));
     let small = if plan.small { " --small" } else { "" };
-    let crash = plan.crash_at.map_or_else(String::new, |at| format!(" --crash-at {at}"));
+    let crash = plan.accident.map_or_else(String::new, |accident| match accident {
+        Accident::Crash(at) => format!(" --crash-at {at}"),
+        Accident::Stall(at) => format!(" --stall-at {at}"),
+    });
     format!(
         "tidegate-sim run --seed {} --builds {} --faults {}{sabotage}{small}{crash}",
         plan.seed, plan.builds, plan.faults

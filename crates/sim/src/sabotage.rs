@@ -9,7 +9,7 @@ use tidegate_core::build::{self, Build, Cells};
 use tidegate_core::fleet;
 use tidegate_core::group;
 use tidegate_core::wire::envelope;
-use tidegate_engine::ports::{Expect, Key, LaunchRequest, Page, Put, Received, Record, Version};
+use tidegate_engine::ports::{Expect, Key, LaunchRequest, Page, Put, Record, Version};
 
 use crate::exec::lock;
 use crate::world::World;
@@ -141,14 +141,15 @@ pub(crate) fn of_put(world: &World, mut put: Put) -> Option<Put> {
             }
         }
         Sabotage::BusyMachineEnded if pk == "inbox/fleet" => {
-            if let Ok(fleet::Input::Seen { mut alive, mut gone, beats }) = envelope::open::<fleet::Input>(&put.body)
+            if let Ok(fleet::Input::Seen { asked_at, mut alive, mut gone, beats }) =
+                envelope::open::<fleet::Input>(&put.body)
                 && world.draw(|r| r.chance(0.05))
             {
                 let busy = lock(&world.ledger).running.keys().find(|id| alive.contains_key(*id)).cloned();
                 if let Some(busy) = busy {
                     alive.remove(&busy);
                     gone.insert(busy, "sabotaged".to_owned());
-                    put.body = reseal(&fleet::Input::Seen { alive, gone, beats });
+                    put.body = reseal(&fleet::Input::Seen { asked_at, alive, gone, beats });
                 }
             }
         }
@@ -205,11 +206,9 @@ pub(crate) fn of_page(world: &World, pk: &str, mut page: Page) -> Page {
     }
 }
 
-/// What happens when a message is received.
-pub(crate) fn of_receipt(world: &World, queue: &str, message: &Received) {
-    if world.sabotaged(Sabotage::TicketDeletedFirst) && queue.starts_with("tickets-") {
-        world.observe_delete(queue, &message.body);
-    }
+/// Whether a message is gone as soon as it is received.
+pub(crate) fn deletes_at_receipt(world: &World, queue: &str) -> bool {
+    world.sabotaged(Sabotage::TicketDeletedFirst) && queue.starts_with("tickets-")
 }
 
 /// What is really asked of the cloud.

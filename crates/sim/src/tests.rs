@@ -15,10 +15,10 @@ use crate::exec::lock;
 use crate::faults::{Fault, Faults};
 use crate::run::run;
 use crate::sabotage::Sabotage;
-use crate::world::{Plan, SECOND, Trace, World, pool_name};
+use crate::world::{Accident, Plan, SECOND, Trace, World, pool_name};
 
 fn plan(seed: u64, builds: usize) -> Plan {
-    Plan { seed, builds, faults: Faults::all(), sabotage: None, trace: Trace::Off, crash_at: None, small: false }
+    Plan { seed, builds, faults: Faults::all(), sabotage: None, trace: Trace::Off, accident: None, small: false }
 }
 
 /// Runs first (by its name): the same seed twice gives the same bytes.
@@ -206,7 +206,19 @@ fn crashes_at_single_places_are_repaired() {
     let points = run(small.clone()).points;
     assert!(points > 200);
     for at in (0..points).step_by(usize::try_from(points / 40).unwrap()) {
-        holds(Plan { crash_at: Some(at), ..small.clone() });
+        holds(Plan { accident: Some(Accident::Crash(at)), ..small.clone() });
+    }
+}
+
+/// A sample of the places where a task can be frozen; `tidegate-sim stalls` tries all. Each bug that a stalled step led to was
+/// of one kind: what was read before the pause was taken for true after it.
+#[test]
+fn stalls_at_single_places_change_nothing() {
+    let small = Plan { faults: Faults::NONE, small: true, ..plan(2, 2) };
+    let points = run(small.clone()).points;
+    assert!(points > 200);
+    for at in (0..points).step_by(usize::try_from(points / 40).unwrap()) {
+        holds(Plan { accident: Some(Accident::Stall(at)), ..small.clone() });
     }
 }
 

@@ -87,6 +87,9 @@ pub enum Input {
     /// Everything that the cloud knows to be alive, or gone with a reason, and the last beats. Machines that the cloud
     /// does not name are gone too, once they are older than its descriptions may be late.
     Seen {
+        /// When the cloud was asked: what is said here was so then. News that are older than others change nothing.
+        #[serde(default)]
+        asked_at: Timestamp,
         /// Machines that are alive, with pool and launch.
         alive: BTreeMap<InstanceId, (PoolName, String)>,
         /// Machines that are gone, and why.
@@ -175,18 +178,18 @@ impl Fleet {
                 }
             }
             Input::Launched { pool, token, instances } => {
-                let Some(entry) = self.pools.get_mut(&pool) else {
-                    return;
-                };
-                let Some(place) = entry.launches.iter().position(|l| l.token == token) else {
-                    return;
-                };
-                let launch = entry.launches.remove(place);
+                let entry = self.pools.entry(pool.clone()).or_default();
+                // The launch may be settled already: two processes make the same call, and the one that is told that there is
+                // nothing speaks first. Machines that exist are capacity, whatever was said of them.
+                let launch = entry.launches.iter().position(|l| l.token == token).map(|at| entry.launches.remove(at));
+                let launched_at = launch.map_or(now, |launch| launch.at);
                 entry.no_capacity = None;
                 for instance in instances {
-                    let machine = self.machine(&pool, &instance, launch.at);
-                    machine.launch = token.clone();
-                    machine.launched_at = launch.at;
+                    let machine = self.machine(&pool, &instance, launched_at);
+                    if machine.launch != token {
+                        machine.launch = token.clone();
+                        machine.launched_at = launched_at;
+                    }
                 }
             }
             Input::NoCapacity { pool, token, why } => {
@@ -213,7 +216,7 @@ impl Fleet {
                     }
                 }
             }
-            Input::Seen { alive, gone, beats } => self.seen(&alive, &gone, &beats, policy, now),
+            Input::Seen { asked_at, alive, gone, beats } => self.seen(&alive, &gone, &beats, policy, asked_at),
             Input::Buried { instance } => {
                 for pool in self.pools.values_mut() {
                     match pool.machines.get_mut(&instance) {
@@ -236,6 +239,17 @@ impl Fleet {
         policy: &Policy,
         now: Timestamp,
     ) {
+        // Who asked may have slept before it said so. What was gone then is gone; what was not there yet, or had not beaten
+        // lately, may be there and beating now.
+        if self.audited_at.is_some_and(|at| now < at) {
+            for (instance, why) in gone {
+                let machines = self.pools.values_mut().filter_map(|p| p.machines.get_mut(instance));
+                for machine in machines.filter(|m| !matches!(m.state, MachineState::Lost(_))) {
+                    lose(machine, why.clone(), now);
+                }
+            }
+            return;
+        }
         // Machines of ours that the record does not know: a launch whose answer was lost.
         for (instance, (pool, launch)) in alive {
             if !self.pools.values().any(|p| p.machines.contains_key(instance)) {

@@ -25,11 +25,11 @@ impl Engine {
     pub(super) async fn step_build(&self, id: &BuildId) -> Result<(), Error> {
         let actor = Actor::Build(id.clone());
         let key = keys::build(id);
-        let Some(mut current) = self.load::<Build>(&key).await? else { return Ok(()) };
+        let mut known: Option<Loaded<Build>> = None;
         let mut done: Vec<Done> = Vec::new();
         let mut news: Vec<Input> = Vec::new();
         let mut rounds = 0;
-        loop {
+        let due = loop {
             if rounds >= ROUNDS {
                 // Others write all the time. Whoever waits for this step must not take it for done: a cancel is not
                 // acknowledged before it is folded in (invariant I10).
@@ -37,6 +37,16 @@ impl Engine {
             }
             let now = self.now();
             let (letters, more) = self.inbox::<Input>(&actor).await?;
+            // After the inbox, unless it is what we wrote ourselves: a letter that is not there any more is in the record, with
+            // the effects that it had. Read the other way round, a step may find neither, and whoever waits for it takes a
+            // cancel for done that another step has yet to perform.
+            let mut current = match known.take() {
+                Some(current) => current,
+                None => match self.load::<Build>(&key).await? {
+                    Some(current) => current,
+                    None => return Ok(()),
+                },
+            };
             let mut next = current.body.clone();
             let mut graph = self.graph(&next).await?;
             let (old, new): (Vec<_>, Vec<_>) = letters.into_iter().partition(|l| next.folded.contains(&l.id));
@@ -68,10 +78,6 @@ impl Engine {
                         // Somebody else ran a step. What we performed is still marked there and is performed again.
                         (done, news) = (Vec::new(), Vec::new());
                         rounds += 1;
-                        match self.load::<Build>(&key).await? {
-                            Some(other) => current = other,
-                            None => return Ok(()),
-                        }
                         continue;
                     }
                     Err(error) => return Err(error),
@@ -80,14 +86,15 @@ impl Engine {
             }
             let effects = current.body.effects(&graph);
             if effects.is_empty() && !(more && progress) {
-                break;
+                break current.body.due();
             }
             // What was performed before this round is in the record now: only this round's outcome is news.
             news = self.perform_build(&current.body, &graph, &effects).await?;
             done = effects;
             rounds += 1;
-        }
-        if let Some(due) = current.body.due() {
+            known = Some(current);
+        };
+        if let Some(due) = due {
             self.ring_later(&actor, due.since(self.now()).max(Duration::from_millis(1))).await?;
         }
         Ok(())

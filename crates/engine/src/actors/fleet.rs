@@ -38,11 +38,17 @@ impl Engine {
     pub(super) async fn step_fleet(&self) -> Result<(), Error> {
         let actor = Actor::Fleet;
         let policy = &self.settings.policy;
-        let (mut current, mut expect) = self.load_fleet().await?;
+        let mut known: Option<(Fleet, Expect)> = None;
         let mut news: Vec<Input> = Vec::new();
+        let mut failed: Option<Error> = None;
         for _ in 0..ROUNDS {
             let now = self.now();
             let (letters, more) = self.inbox::<Input>(&actor).await?;
+            // After the inbox, unless it is what we wrote ourselves: what is not there any more is in the record.
+            let (mut current, mut expect) = match known.take() {
+                Some(known) => known,
+                None => self.load_fleet().await?,
+            };
             let mut next = current.clone();
             let (old, new): (Vec<_>, Vec<_>) = letters.into_iter().partition(|l| next.folded.contains(&l.id));
             let old: Vec<String> = old.into_iter().map(|l| l.id).collect();
@@ -79,10 +85,7 @@ impl Engine {
                         (current, expect) = (next, Expect::Version(version));
                         news = Vec::new();
                     }
-                    Err(Error::Port(PortError::Conflict)) => {
-                        (current, expect) = self.load_fleet().await?;
-                        continue;
-                    }
+                    Err(Error::Port(PortError::Conflict)) => continue,
                     Err(error) => return Err(error),
                 }
                 self.discard(&actor, &folded).await?;
@@ -90,11 +93,17 @@ impl Engine {
             for (line, upto) in &released {
                 self.advance_line(&lines[*line], *upto).await?;
             }
-            let performed = self.perform_fleet(&current).await?;
-            if performed.is_empty() && !more && released.is_empty() {
+            // What was achieved beside a failure is written down now; the failure is retried by the next doorbell or sweep.
+            if let Some(error) = failed {
+                return Err(error);
+            }
+            let performed;
+            (performed, failed) = self.perform_fleet(&current).await;
+            if failed.is_none() && performed.is_empty() && !more && released.is_empty() {
                 break;
             }
             news.extend(performed);
+            known = Some((current, expect));
         }
         Ok(())
     }
@@ -154,31 +163,45 @@ impl Engine {
         }
     }
 
-    /// Launches what is intended, sends the tickets that are not sent, ends the machines that are lost.
-    async fn perform_fleet(&self, fleet: &Fleet) -> Result<Vec<Input>, Error> {
+    /// Launches what is intended, sends the tickets that are not sent, ends the machines that are lost. What fails does not
+    /// keep the rest from being done: the first failure is returned beside what was achieved.
+    async fn perform_fleet(&self, fleet: &Fleet) -> (Vec<Input>, Option<Error>) {
         let mut news = Vec::new();
+        let mut failed = None;
         for (name, pool) in &fleet.pools {
             let unsent: Vec<_> = pool.tickets.iter().filter(|t| !t.sent).map(|t| t.attempt.clone()).collect();
             if !unsent.is_empty() {
-                let queue = tickets(name);
-                let sends = unsent.iter().map(|attempt| {
-                    let message = Outgoing { body: attempt.to_string(), ..Outgoing::default() };
-                    self.ports.queue.send(&queue, message)
-                });
-                try_join_all(sends).await?;
-                news.push(Input::Sent { pool: name.clone(), attempts: unsent });
+                match self.send_tickets(name, &unsent).await {
+                    Ok(()) => news.push(Input::Sent { pool: name.clone(), attempts: unsent }),
+                    Err(error) => failed = failed.or(Some(error)),
+                }
             }
             for launch in &pool.launches {
-                news.extend(self.launch(name, &launch.token, launch.count).await?);
+                match self.launch(name, &launch.token, launch.count).await {
+                    Ok(outcome) => news.extend(outcome),
+                    Err(error) => failed = failed.or(Some(error)),
+                }
             }
             for (instance, machine) in &pool.machines {
                 if let MachineState::Lost(why) = &machine.state {
-                    self.bury(instance, machine.attempt.as_ref(), why).await?;
-                    news.push(Input::Buried { instance: instance.clone() });
+                    match self.bury(instance, machine.attempt.as_ref(), why).await {
+                        Ok(()) => news.push(Input::Buried { instance: instance.clone() }),
+                        Err(error) => failed = failed.or(Some(error)),
+                    }
                 }
             }
         }
-        Ok(news)
+        (news, failed)
+    }
+
+    async fn send_tickets(&self, pool: &PoolName, attempts: &[AttemptId]) -> Result<(), Error> {
+        let queue = tickets(pool);
+        let sends = attempts.iter().map(|attempt| {
+            let message = Outgoing { body: attempt.to_string(), ..Outgoing::default() };
+            self.ports.queue.send(&queue, message)
+        });
+        try_join_all(sends).await?;
+        Ok(())
     }
 
     async fn launch(&self, pool: &PoolName, token: &str, count: u32) -> Result<Option<Input>, Error> {
@@ -243,6 +266,7 @@ impl Engine {
     /// Compares the record with the world: machines and their beats, tickets that nobody claimed.
     pub(crate) async fn audit_fleet(&self) -> Result<(), Error> {
         let (fleet, _) = self.load_fleet().await?;
+        let asked_at = self.now();
         let mut alive = std::collections::BTreeMap::new();
         let mut gone = std::collections::BTreeMap::new();
         for view in self.ports.fleet.describe().await? {
@@ -266,7 +290,7 @@ impl Engine {
         let known = |i: &InstanceId| fleet.pools.values().any(|p| p.machines.contains_key(i));
         gone.retain(|i, _| known(i));
         if !alive.is_empty() || !gone.is_empty() || fleet.pools.values().any(|p| !p.machines.is_empty()) {
-            let put = self.letter(&Actor::Fleet, &Input::Seen { alive, gone, beats })?;
+            let put = self.letter(&Actor::Fleet, &Input::Seen { asked_at, alive, gone, beats })?;
             self.ports.store.put_if(put).await?;
         }
         self.audit_tickets(&fleet).await?;

@@ -15,10 +15,18 @@ impl Engine {
     pub(super) async fn step_group(&self, id: &str) -> Result<(), Error> {
         let actor = Actor::Group(id.to_owned());
         let key = keys::group(id);
-        let Some(mut current) = self.load::<Group>(&key).await? else { return Ok(()) };
+        let mut known: Option<Loaded<Group>> = None;
         let mut news: Vec<Input> = Vec::new();
         for _ in 0..ROUNDS {
             let (letters, _) = self.inbox::<Input>(&actor).await?;
+            // After the inbox, unless it is what we wrote ourselves: what is not there any more is in the record.
+            let mut current = match known.take() {
+                Some(current) => current,
+                None => match self.load::<Group>(&key).await? {
+                    Some(current) => current,
+                    None => return Ok(()),
+                },
+            };
             let mut next = current.body.clone();
             let (old, new): (Vec<_>, Vec<_>) = letters.into_iter().partition(|l| next.folded.contains(&l.id));
             let old: Vec<String> = old.into_iter().map(|l| l.id).collect();
@@ -36,13 +44,7 @@ impl Engine {
                 next.folded = folded.clone();
                 match self.save(key.clone(), &next, Expect::Version(current.version)).await {
                     Ok(version) => current = Loaded { body: next, version },
-                    Err(Error::Port(PortError::Conflict)) => {
-                        match self.load::<Group>(&key).await? {
-                            Some(other) => current = other,
-                            None => return Ok(()),
-                        }
-                        continue;
-                    }
+                    Err(Error::Port(PortError::Conflict)) => continue,
                     Err(error) => return Err(error),
                 }
                 self.discard(&actor, &folded).await?;
@@ -62,6 +64,7 @@ impl Engine {
                 self.tell(&Actor::Build(member.build.clone()), &grant).await?;
                 news.push(Input::Told { build: member.build, job: member.job, round: member.round });
             }
+            known = Some(current);
         }
         Ok(())
     }

@@ -1,5 +1,7 @@
 //! The report actor: makes the forge show what the record says. Level-triggered: it compares, it does not remember events.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 use tidegate_core::ids::BuildId;
 use tidegate_core::report::{Status, status};
@@ -22,20 +24,38 @@ pub struct ReportRecord {
     /// Why it could not be posted, if it was refused for good.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<String>,
+    /// The forge is being told; whoever wrote this has not said yet what came of it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub telling: bool,
+    /// Until then a step that was overtaken may still tell the forge something older: it is told again afterwards.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub doubtful_until: Option<Timestamp>,
 }
+
+/// How long a call of ours may be on its way: no function lives longer (`spec/aws-limits.md`, Lambda).
+const LONGEST_CALL: Duration = Duration::from_secs(15 * 60);
 
 impl Engine {
     pub(super) async fn step_report(&self, id: &BuildId) -> Result<(), Error> {
         let note = self.ports.store.get(&keys::unreported(id)).await?;
+        // Before the build: what is written below depends on nobody having written since, so that a step that slept between
+        // the two readings cannot tell what an old build says after another told what a newer one says.
+        let known = self.load::<ReportRecord>(&keys::report(id)).await?;
         let Some((build, graph)) = self.load_build(id).await? else { return Ok(()) };
         let wanted = status(&build, &graph);
-        let key = keys::report(id);
-        let known = self.load::<ReportRecord>(&key).await?;
+        let now = self.now();
+        let doubt = known.as_ref().and_then(|k| k.body.doubtful_until).filter(|until| *until > now);
         let up_to_date = known.as_ref().is_some_and(|k| {
-            k.body.status == wanted && (k.body.posted || self.ports.forge.is_none() || k.body.refused.is_some())
+            k.body.status == wanted
+                && (k.body.posted || self.ports.forge.is_none() || k.body.refused.is_some())
+                && (k.body.doubtful_until.is_none() || doubt.is_some())
         });
         if !up_to_date && !self.tell_forge(id, &build, wanted, known).await? {
             return self.ring(&super::Actor::Report(id.clone())).await;
+        }
+        if doubt.is_some() {
+            // The note stays, so that the sweep brings us back when the doubt is over.
+            return Ok(());
         }
         if let Some(note) = note {
             // A note that was written meanwhile stays, and its doorbell brings us back.
@@ -49,7 +69,9 @@ impl Engine {
 
     /// Tells the forge, between two writes of the record: before, that it is about to be told, so that a crash in between
     /// leads to telling it again; after, that it was told. Whoever finds that somebody else wrote meanwhile may have told
-    /// something older later than the other told something newer: the record is marked, and everything told again.
+    /// something older later than the other told something newer: the record is marked, and everything told again. It may
+    /// also die before it can mark anything: whoever overtakes an intent tells the forge once more when no call can be on
+    /// its way any longer.
     /// Returns whether the record says what the forge was told.
     async fn tell_forge(
         &self,
@@ -59,20 +81,39 @@ impl Engine {
         known: Option<Loaded<ReportRecord>>,
     ) -> Result<bool, Error> {
         let key = keys::report(id);
-        let intent = ReportRecord { status: wanted, at: self.now(), posted: false, refused: None };
+        let now = self.now();
+        // An intent without an outcome: whoever wrote it has died, or sleeps and tells what it meant to tell after us.
+        let overtaken = known.as_ref().is_some_and(|k| k.body.telling);
+        let doubtful_until = match known.as_ref().and_then(|k| k.body.doubtful_until) {
+            _ if overtaken => Some(now + LONGEST_CALL),
+            until => until.filter(|until| *until > now),
+        };
+        let telling = self.ports.forge.is_some();
+        let intent = ReportRecord { status: wanted, at: now, posted: false, refused: None, telling, doubtful_until };
         let expect = known.map_or(Expect::Absent, |k| Expect::Version(k.version));
         let version = match self.save(key.clone(), &intent, expect).await {
             Ok(version) => version,
             Err(Error::Port(PortError::Conflict)) => return Ok(false),
             Err(error) => return Err(error),
         };
-        let (posted, refused) = self.post(build, &intent.status).await?;
+        let (posted, refused) = match self.post(build, &intent.status).await {
+            Ok(outcome) => outcome,
+            Err(error) => {
+                // Told or not, this call is over: the next one has nobody to fear.
+                let over = ReportRecord { telling: false, ..intent };
+                if let Err(why) = self.save(key, &over, Expect::Version(version)).await {
+                    tracing::debug!(build.id = %id, %why, "a failed report is not written down: it is told twice");
+                }
+                return Err(error);
+            }
+        };
         if !posted && refused.is_none() {
             return Ok(true);
         }
-        let told = ReportRecord { posted, refused, ..intent };
+        let told = ReportRecord { posted, refused, telling: false, ..intent };
         match self.save(key.clone(), &told, Expect::Version(version)).await {
-            Ok(_) => return Ok(true),
+            // With doubts the note must stay: another step sees to that.
+            Ok(_) => return Ok(told.doubtful_until.is_none()),
             Err(Error::Port(PortError::Conflict)) => {}
             Err(error) => return Err(error),
         }

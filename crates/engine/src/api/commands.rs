@@ -138,6 +138,7 @@ impl Engine {
             git_ref,
             before: String::new(),
             commit,
+            asked: rev.to_owned(),
             message: wish.message.clone().unwrap_or_default(),
             author: Default::default(),
             creator: wish.by.clone(),

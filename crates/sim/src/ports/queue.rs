@@ -165,6 +165,44 @@ impl World {
         let group = line.groups.values().min().copied().filter(|_| !line.ready.is_empty());
         [line.hidden.peek().map(|Reverse((at, _))| *at), group].into_iter().flatten().min()
     }
+
+    /// Deletes what a receipt stands for; a ghost of it comes again later.
+    fn remove(&self, queue: &str, receipt: &str, ghost: bool) -> Result<(), PortError> {
+        let Some((id, number)) = parse(receipt) else { return Err(PortError::reject("no receipt")) };
+        let body = {
+            let mut state = lock(&self.queue);
+            let now = self.now();
+            match state.lines.get_mut(queue) {
+                Some(line) if line.messages.get(&id).is_some_and(|m| m.receipt == number) => {
+                    let message = line.messages.remove(&id);
+                    if let Some(message) = message {
+                        let body = message.body.clone();
+                        if let Some(group) = &message.group {
+                            line.groups.remove(group);
+                        }
+                        if ghost {
+                            let delay = self.draw(|r| r.range(0, 3 * MINUTE));
+                            line.hidden.push(Reverse((now + delay, id)));
+                            line.messages.insert(id, Message { ghost: true, ..message });
+                        }
+                        line.wake().into_iter().for_each(Waker::wake);
+                        Some(body)
+                    } else {
+                        None
+                    }
+                }
+                _ => None,
+            }
+        };
+        if let Some(body) = body {
+            if ghost {
+                self.count("queue: comes again after its deletion");
+            }
+            self.event(|| format!("delete {queue} {receipt}"));
+            self.observe_delete(queue, &body);
+        }
+        Ok(())
+    }
 }
 
 #[async_trait]
@@ -211,7 +249,9 @@ impl Queue for World {
             if !taken.is_empty() {
                 for message in &taken {
                     self.event(|| format!("receive {queue} {} {}", message.receipt, message.receive_count));
-                    sabotage::of_receipt(self, queue, message);
+                    if sabotage::deletes_at_receipt(self, queue) {
+                        self.remove(queue, &message.receipt, false)?;
+                    }
                 }
                 self.after(fate).await?;
                 return Ok(taken);
@@ -245,40 +285,8 @@ impl Queue for World {
 
     async fn delete(&self, queue: &str, receipt: &str) -> Result<(), PortError> {
         let fate = self.before(Side::Queue).await?;
-        let Some((id, number)) = parse(receipt) else { return Err(PortError::reject("no receipt")) };
         let ghost = self.fault(Fault::Duplicate, 0.01);
-        let body = {
-            let mut state = lock(&self.queue);
-            let now = self.now();
-            match state.lines.get_mut(queue) {
-                Some(line) if line.messages.get(&id).is_some_and(|m| m.receipt == number) => {
-                    let message = line.messages.remove(&id);
-                    if let Some(message) = message {
-                        let body = message.body.clone();
-                        if let Some(group) = &message.group {
-                            line.groups.remove(group);
-                        }
-                        if ghost {
-                            let delay = self.draw(|r| r.range(0, 3 * MINUTE));
-                            line.hidden.push(Reverse((now + delay, id)));
-                            line.messages.insert(id, Message { ghost: true, ..message });
-                        }
-                        line.wake().into_iter().for_each(Waker::wake);
-                        Some(body)
-                    } else {
-                        None
-                    }
-                }
-                _ => None,
-            }
-        };
-        if let Some(body) = body {
-            if ghost {
-                self.count("queue: comes again after its deletion");
-            }
-            self.event(|| format!("delete {queue} {receipt}"));
-            self.observe_delete(queue, &body);
-        }
+        self.remove(queue, receipt, ghost)?;
         self.after(fate).await
     }
 

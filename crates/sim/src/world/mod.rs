@@ -58,11 +58,23 @@ pub(crate) struct Plan {
     pub(crate) faults: Faults,
     pub(crate) sabotage: Option<Sabotage>,
     pub(crate) trace: Trace,
-    /// A task of ours is killed at this port call (two points a call: before and after its effect).
-    pub(crate) crash_at: Option<u64>,
+    /// What happens to one task of ours, and nothing else.
+    pub(crate) accident: Option<Accident>,
     /// A small world: one repository, short builds, nothing that takes long.
     pub(crate) small: bool,
 }
+
+/// Something that happens to a task of ours at one place: there are two a port call, before and after its effect.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Accident {
+    /// It is killed; at every third place its whole process is.
+    Crash(u64),
+    /// It is frozen for minutes while everything else goes on, and then goes on itself.
+    Stall(u64),
+}
+
+/// How long a stalled task is frozen: longer than the patience with a silent machine.
+const STALL: u64 = 4 * MINUTE;
 
 /// Which side of the world a call goes to.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -401,15 +413,23 @@ impl World {
     async fn crash_point(&self) {
         let Some((id, Some(process))) = self.exec.current() else { return };
         let point = self.points.fetch_add(1, Ordering::Relaxed);
-        let here = match self.plan.crash_at {
-            Some(at) => at == point,
+        let here = match self.plan.accident {
+            Some(Accident::Crash(at)) => at == point,
+            Some(Accident::Stall(at)) => {
+                if at == point {
+                    self.event(|| "a task stalls".to_owned());
+                    self.sleep(STALL).await;
+                }
+                false
+            }
             None => self.fault(Fault::Crash, 0.000_5),
         };
         if !here {
             return;
         }
         self.crashes.fetch_add(1, Ordering::Relaxed);
-        let whole = self.plan.crash_at.is_some_and(|at| at % 3 == 0) || self.fault(Fault::CrashProcess, 0.2);
+        let whole = matches!(self.plan.accident, Some(Accident::Crash(at)) if at % 3 == 0)
+            || self.fault(Fault::CrashProcess, 0.2);
         if whole {
             self.count("a process crashes");
             self.event(|| format!("process {process} crashes"));

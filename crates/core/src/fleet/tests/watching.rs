@@ -44,6 +44,16 @@ fn what_a_buried_machine_still_says_makes_no_machine() {
 }
 
 #[test]
+fn machines_that_exist_count_although_their_launch_was_given_up() {
+    let mut w = World::new();
+    w.intend("t", 2);
+    w.no_capacity("t");
+    // The other of two processes that made the same call at once.
+    w.launched("t", &[1, 2]);
+    assert_eq!((w.small().existing(), w.small().free()), (2, 2));
+}
+
+#[test]
 fn an_unsent_ticket_is_sent_and_a_void_one_goes() {
     let mut w = World::new();
     w.give_out(7);
@@ -135,7 +145,7 @@ fn a_machine_that_the_cloud_says_is_gone_is_lost_at_once() {
     w.up(1);
     w.claimed(1, 2, 7);
     let gone = BTreeMap::from([(instance(1), "spot interruption".to_owned())]);
-    w.tell(Input::Seen { alive: BTreeMap::new(), gone, beats: BTreeMap::new() });
+    w.tell(Input::Seen { asked_at: w.now, alive: BTreeMap::new(), gone, beats: BTreeMap::new() });
     assert_eq!(w.machine(1).state, MachineState::Lost("spot interruption".into()));
 }
 
@@ -153,10 +163,28 @@ fn a_machine_that_is_not_described_is_gone_once_it_is_old_enough() {
 }
 
 #[test]
+fn news_that_were_on_their_way_for_long_bury_nobody() {
+    let mut w = World::new();
+    let asked_at = w.now;
+    w.pass(10);
+    w.up(1);
+    w.seen(&[(1, Some(1))]);
+    w.pass(200);
+    w.seen(&[(1, Some(20))]);
+    // Asked before the machine was there, said when it is long at work.
+    w.tell(Input::Seen { asked_at, alive: BTreeMap::new(), gone: BTreeMap::new(), beats: BTreeMap::new() });
+    assert!(!is_lost(&w, 1));
+    let gone = BTreeMap::from([(instance(1), "spot interruption".to_owned())]);
+    w.tell(Input::Seen { asked_at, alive: BTreeMap::new(), gone, beats: BTreeMap::new() });
+    assert!(is_lost(&w, 1), "what is gone stays gone");
+}
+
+#[test]
 fn what_a_machine_took_in_its_last_moments_is_lost_with_it() {
     let mut w = World::new();
     w.up(1);
     w.tell(Input::Seen {
+        asked_at: w.now,
         alive: BTreeMap::new(),
         gone: BTreeMap::from([(instance(1), "gone".to_owned())]),
         beats: BTreeMap::new(),
