@@ -116,7 +116,7 @@ fn main() -> ExitCode {
     match Args::parse().verb {
         Verb::Run { seed, builds, faults, sabotage, trace, small, crash_at, stall_at, no_shrink } => {
             let kept = if trace { Trace::Print } else { Trace::Off };
-            let accident = crash_at.map(Accident::Crash).or(stall_at.map(Accident::Stall));
+            let accident = crash_at.map(Accident::Crash).or_else(|| stall_at.map(Accident::Stall));
             let plan = Plan { seed, builds, faults, sabotage, trace: kept, accident, small };
             let outcome = run(plan.clone());
             report(&outcome);
