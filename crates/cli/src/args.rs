@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use tidegate_core::ids::{InvalidId, PipelineSlug};
+use tidegate_core::secret::SecretName;
 use tidegate_engine::api::BuildName;
 
 const VERSION: &str = env!("TIDEGATE_VERSION");
@@ -114,6 +116,9 @@ pub(crate) enum Command {
     Retry(Retry),
     /// Open a step that waits for a person
     Unblock(Unblock),
+    /// Keep secrets for jobs
+    #[command(subcommand)]
+    Secret(Secret),
     /// List machines
     Instances,
     /// Sign a webhook payload and post it as GitHub would
@@ -275,6 +280,36 @@ pub(crate) struct Retry {
     pub(crate) job: Option<String>,
 }
 
+#[derive(Debug, Subcommand)]
+pub(crate) enum Secret {
+    /// Keep a secret, or replace it; the value is read from the standard input, without the line end behind it
+    Set {
+        #[command(flatten)]
+        which: WhichSecret,
+        /// Only for builds of trusted events. Without this, a pull request from a fork may have it too where such are built
+        #[arg(long)]
+        trusted_only: bool,
+    },
+    /// List secrets, without their values
+    List,
+    /// Forget a secret
+    Remove {
+        #[command(flatten)]
+        which: WhichSecret,
+    },
+}
+
+/// Which secret is meant.
+#[derive(Debug, Args)]
+pub(crate) struct WhichSecret {
+    /// Letters, digits and `_`; case does not matter
+    #[arg(value_parser = SecretName::new)]
+    pub(crate) name: SecretName,
+    /// Only for builds of this pipeline; beats one of the same name for all
+    #[arg(long, value_name = "SLUG", value_parser = pipeline_slug)]
+    pub(crate) pipeline: Option<PipelineSlug>,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct Unblock {
     /// `N`, `pipeline#N` or an id
@@ -423,6 +458,10 @@ pub(crate) struct Instance {
 /// A name that can be one of a build: whether there is such a build is for the server to say.
 fn build_name(text: &str) -> Result<String, String> {
     text.parse::<BuildName>().map(|_| text.to_owned()).map_err(|error| error.to_string())
+}
+
+fn pipeline_slug(text: &str) -> Result<PipelineSlug, InvalidId> {
+    PipelineSlug::new(text)
 }
 
 /// `NAME=VALUE`.

@@ -18,8 +18,8 @@ use tidegate_engine::ports::Forge;
 use tidegate_engine::{Engine, Ports, resident};
 use tidegate_github::webhook::Secrets;
 use tidegate_local::{
-    ConfiguredTokens, Database, DirBlobs, FleetSettings, GitRepositories, ProcessFleet, QueueSettings, SqliteQueue,
-    SqliteStore, StateDir, SystemClock, SystemIds, blob_routes,
+    ConfiguredTokens, Database, DirBlobs, FleetSettings, GitRepositories, ProcessFleet, QueueSettings, SecretFile,
+    SqliteQueue, SqliteStore, StateDir, SystemClock, SystemIds, blob_routes,
 };
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -132,6 +132,7 @@ impl Server {
             blobs: Arc::new(blobs.clone()),
             fleet: Arc::new(fleet.clone()),
             repositories: Arc::new(repositories),
+            secrets: Arc::new(SecretFile::at(config.secrets.clone().unwrap_or_else(|| state.secrets()))),
             forge: forge(config)?,
             credentials,
             clock: Arc::new(SystemClock),

@@ -17,7 +17,7 @@ pub struct InvalidId {
 }
 
 impl InvalidId {
-    fn new(kind: &'static str, value: &str, rule: &'static str) -> Self {
+    pub(crate) fn new(kind: &'static str, value: &str, rule: &'static str) -> Self {
         Self { kind, value: value.chars().take(80).collect(), rule }
     }
 }

@@ -9,6 +9,7 @@ pub mod group;
 pub mod ids;
 pub mod plan;
 pub mod report;
+pub mod secret;
 pub mod time;
 pub mod trust;
 pub mod why;

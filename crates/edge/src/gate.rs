@@ -75,7 +75,8 @@ verbs!(
     fetch_artifacts,
     annotate,
     show_step,
-    git_credential
+    git_credential,
+    secrets
 );
 
 impl Gate {

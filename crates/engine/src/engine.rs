@@ -17,7 +17,7 @@ use tidegate_core::wire::envelope;
 use crate::error::Error;
 use crate::ports::{
     Blobs, Clock, Expect, Fleet, Forge, GitCredentials, Ids, Key, PortError, Put, Queue, Record, Repositories,
-    RepositorySource, Store, Version,
+    RepositorySource, Secrets, Store, Version,
 };
 
 /// What an owner has configured, as far as the engine must know it.
@@ -75,6 +75,8 @@ pub struct Ports {
     pub forge: Option<Arc<dyn Forge>>,
     /// How git reads repositories.
     pub credentials: Arc<dyn GitCredentials>,
+    /// What jobs may know and logs may not show.
+    pub secrets: Arc<dyn Secrets>,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// Randomness.

@@ -8,6 +8,7 @@ mod files;
 mod fleet;
 mod git;
 mod secret;
+mod secrets;
 mod sqlite;
 mod state_dir;
 
@@ -16,5 +17,6 @@ pub use clock::{SystemClock, SystemIds};
 pub use credentials::{ConfiguredTokens, Token};
 pub use fleet::{FleetSettings, ProcessFleet};
 pub use git::GitRepositories;
+pub use secrets::{KeptSecret, SecretFile, SecretsError};
 pub use sqlite::{Database, QueueSettings, SqliteQueue, SqliteStore};
-pub use state_dir::{StateDir, StateError};
+pub use state_dir::{SECRETS_FILE, StateDir, StateError};

@@ -11,6 +11,8 @@ use crate::files;
 const FORMAT: u32 = 1;
 const FORMAT_FILE: &str = "format";
 const LOCK_FILE: &str = "lock";
+/// The file of secrets in a state directory.
+pub const SECRETS_FILE: &str = "secrets.json";
 
 /// A state directory that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -88,6 +90,7 @@ impl StateError {
 /// | `endpoint` | URL at which instances find the server's gate; changes with each start |
 /// | `state.db` | records and queues (SQLite, write-ahead log) |
 /// | `blobs/` | blobs: `data/` as a tree of their keys, `tmp/` what is being written |
+/// | `secrets.json` | secrets of the owner, only for the owner; `secrets.lock` while one is written |
 /// | `blob-key` | key of the signatures of blob URLs, only for the owner |
 /// | `launches/<token>.json` | launches, written before anything is started |
 /// | `instances/<id>/` | a living instance: `instance.json` (only for the owner), `process.json`, `log`, `work/` |
@@ -180,6 +183,11 @@ impl StateDir {
     /// The file with the key of the signatures of blob URLs.
     pub fn blob_key(&self) -> PathBuf {
         self.root.join("blob-key")
+    }
+
+    /// The file of secrets.
+    pub fn secrets(&self) -> PathBuf {
+        self.root.join(SECRETS_FILE)
     }
 
     /// The directory of instances.

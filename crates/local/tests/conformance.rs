@@ -8,9 +8,16 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use bytes::Bytes;
+use tidegate_core::ids::PipelineSlug;
+use tidegate_core::secret::{SecretName, SecretScope, SecretValue};
+use tidegate_core::time::Timestamp;
+use tidegate_core::trust::Trust;
+use tidegate_engine::conformance::secrets::Owner as _;
 use tidegate_engine::conformance::{self, Report, Trial};
+use tidegate_engine::ports::{PortError, Secrets as _};
 use tidegate_local::{
-    Database, DirBlobs, QueueSettings, SqliteQueue, SqliteStore, StateDir, SystemClock, SystemIds, blob_routes,
+    Database, DirBlobs, KeptSecret, QueueSettings, SecretFile, SqliteQueue, SqliteStore, StateDir, SystemClock,
+    SystemIds, blob_routes,
 };
 use tower::ServiceExt;
 
@@ -43,6 +50,49 @@ async fn the_queue_conforms_and_is_better_than_it_must_be() {
     let report = conformance::queue::suite(&trial(), subject).await.unwrap();
     show("queue", &report);
     assert!(report.counts.is_empty(), "{report}");
+}
+
+struct SecretOwner(SecretFile);
+
+#[async_trait::async_trait]
+impl conformance::secrets::Owner for SecretOwner {
+    async fn keep(&self, name: &SecretName, pipeline: Option<&PipelineSlug>, trusted_only: bool, value: &SecretValue) {
+        let secret = KeptSecret {
+            name: name.clone(),
+            pipeline: pipeline.cloned(),
+            trusted_only,
+            set_at: Timestamp(0),
+            value: value.clone(),
+        };
+        self.0.set(secret).unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_secrets_conform() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = SecretFile::at(directory.path().join("secrets.json"));
+    let report = conformance::secrets::suite(&trial(), &file, &SecretOwner(file.clone())).await.unwrap();
+    assert!(report.counts.is_empty(), "{report}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn secrets_that_others_can_read_are_not_used() {
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("secrets.json");
+    let owner = SecretOwner(SecretFile::at(&path));
+    let name = SecretName::new("KEY").unwrap();
+    owner.keep(&name, None, false, &SecretValue::new("hush-hush").unwrap()).await;
+    assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
+    let scope = SecretScope { pipeline: PipelineSlug::new("web").unwrap(), trust: Trust::Trusted };
+    let error = owner.0.get(&name, &scope).await.unwrap_err();
+    assert!(matches!(error, PortError::Fatal { .. }) && error.to_string().contains("chmod 600"), "{error}");
+    std::fs::write(&path, r#"{"format":1,"secrets":[{"name":"KEY","value":"hush-hush","set_at":"x"}]}"#).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let error = owner.0.get(&name, &scope).await.unwrap_err();
+    assert!(error.to_string().contains("line 1") && !error.to_string().contains("hush"), "{error}");
 }
 
 #[derive(Debug)]

@@ -72,7 +72,7 @@ pub(crate) const ATTRIBUTES: &[Attribute] = &[
     row("env", &[], TOP | COMMAND, None),
     row("agents", &["agent_query_rules"], TOP | COMMAND, None),
     row("notify", &[], TOP | COMMAND | GROUP, Some("nobody is notified")),
-    row("secrets", &[], TOP | COMMAND, Some("the variables are not set")),
+    row("secrets", &[], TOP | COMMAND, None),
     row("checkout", &[], TOP | COMMAND, Some("the checkout is done the usual way")),
     row("image", &[], TOP | COMMAND, Some("only `BUILDKITE_IMAGE` is set; the job runs on the machine itself")),
     row("priority", &[], TOP | COMMAND, None),

@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tidegate_core::ids::{CommitSha, RepositoryId, RepositoryName};
+use tidegate_core::ids::{CommitSha, PipelineSlug, RepositoryId, RepositoryName};
+use tidegate_core::secret::{SecretName, SecretValue};
 use tidegate_engine::conformance::{self, Report, Trial, Violation};
 use tidegate_engine::ports::RepositorySource;
 
@@ -139,6 +140,25 @@ fn clock_and_ids_conform() {
         let clock = world.clone();
         conformance::clock::suite(&Trial::new(&clock, "t", PATIENCE), &world).await?;
         conformance::clock::id_suite(&Trial::new(&clock, "t", PATIENCE), &world).await
+    });
+}
+
+struct SecretOwner(World);
+
+#[async_trait::async_trait]
+impl conformance::secrets::Owner for SecretOwner {
+    async fn keep(&self, name: &SecretName, pipeline: Option<&PipelineSlug>, trusted_only: bool, value: &SecretValue) {
+        let secret = (trusted_only, value.clone());
+        lock(&self.0.secrets).kept.insert((name.clone(), pipeline.cloned()), secret);
+    }
+}
+
+#[test]
+fn the_secrets_conform_at_their_worst() {
+    conforms("secrets", &["blobs: 503"], |world| async move {
+        let clock = world.clone();
+        let trial = Trial::new(&clock, "t", PATIENCE);
+        conformance::secrets::suite(&trial, &world, &SecretOwner(world.clone())).await
     });
 }
 

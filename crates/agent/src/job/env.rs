@@ -49,8 +49,15 @@ pub(crate) fn is_agent_only(name: &str) -> bool {
 }
 
 /// The environment of a job while it runs. Ordered by name, so that what a job sees does not depend on chance.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Default, Eq, PartialEq)]
 pub(crate) struct JobEnv(BTreeMap<String, String>);
+
+/// Names only: values may be secrets.
+impl std::fmt::Debug for JobEnv {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
 
 impl JobEnv {
     pub(crate) fn get(&self, name: &str) -> Option<&str> {

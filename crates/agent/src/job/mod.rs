@@ -10,6 +10,7 @@ mod plugins;
 mod pressure;
 mod run;
 mod script;
+mod secrets;
 mod steps;
 
 pub(crate) use dirs::{JobDir, remove as remove_tree};

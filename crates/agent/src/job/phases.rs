@@ -97,6 +97,7 @@ impl Job<'_> {
     }
 
     async fn before_command(&mut self) -> Result<(), Halt> {
+        self.fetch_secrets().await?;
         let wanted = match self.env.get("BUILDKITE_PLUGINS") {
             Some(json) if !json.trim().is_empty() => {
                 plugins::parse(json).map_err(|why| Outcome { exit_status: Some(1), ..plain(Cause::Exit, Some(why)) })?

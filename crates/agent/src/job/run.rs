@@ -99,7 +99,11 @@ pub(crate) fn cannot_start(error: &std::io::Error, detail: String) -> Outcome {
 
 async fn report(host: &Host, watch: &Watch, assignment: Assignment, mut outcome: Outcome, log: Option<Log>) {
     let end = match log {
-        Some(log) => log.finish().await,
+        Some(log) => {
+            // What git or the kernel said may hold a secret, and the record is for everybody.
+            outcome.detail = outcome.detail.map(|detail| log.redactions().clean(&detail).unwrap_or(detail));
+            log.finish().await
+        }
         None => LogEnd::default(),
     };
     outcome.log = end.extent;

@@ -53,6 +53,9 @@ pub(super) enum Command {
         /// `get`; what git wants to be kept or forgotten is passed over.
         operation: String,
     },
+    /// Secrets that the owner keeps.
+    #[command(subcommand)]
+    Secret(Secret),
     #[command(external_subcommand)]
     Other(Vec<OsString>),
 }
@@ -286,6 +289,32 @@ pub(super) enum Redactor {
         /// A file with the text; standard input when not given.
         file: Option<PathBuf>,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Secret {
+    /// Print secrets; the log shows `[REDACTED]` in their place. All or none: one that there is not is an error.
+    Get {
+        /// Their names; case does not matter.
+        #[arg(required = true, value_name = "NAME")]
+        names: Vec<String>,
+        /// How: one alone is printed as it is, several as JSON.
+        #[arg(long, value_enum, default_value_t = SecretFormat::Default)]
+        format: SecretFormat,
+        /// Has no effect: secrets are always hidden in the log.
+        #[arg(long, hide = true)]
+        skip_redaction: bool,
+        /// Accepted for the sake of existing scripts; has no effect.
+        #[arg(long, hide = true)]
+        job: Option<String>,
+    },
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(super) enum SecretFormat {
+    Default,
+    Json,
+    Env,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]

@@ -11,6 +11,7 @@ mod env;
 mod input;
 mod meta_data;
 mod pipeline;
+mod secret;
 mod step;
 pub(crate) mod wire;
 mod yaml;
@@ -29,7 +30,7 @@ use args::{Arguments, Command};
 pub(crate) const CREDENTIALS: &str = "git-credentials-helper";
 
 /// Commands that scripts may expect and that do not exist here.
-const MISSING: [&str; 13] = [
+const MISSING: [&str; 12] = [
     "bootstrap",
     "build",
     "cache",
@@ -39,7 +40,6 @@ const MISSING: [&str; 13] = [
     "oidc",
     "pause",
     "resume",
-    "secret",
     "start",
     "stop",
     "tool",
@@ -84,6 +84,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Env(command) => env::run(&command),
         Command::Redactor(command) => env::redactor(&command),
         Command::GitCredentialsHelper { operation } => credential::run(&operation),
+        Command::Secret(command) => secret::run(&command),
         Command::Other(words) => {
             let name = words.first().map(|word| word.to_string_lossy()).unwrap_or_default();
             if MISSING.contains(&&*name) {

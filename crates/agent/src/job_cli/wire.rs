@@ -23,6 +23,8 @@ pub(crate) const FETCH: &str = "/tidegate/v0/artifacts/fetch";
 pub(crate) const ANNOTATE: &str = "/tidegate/v0/annotate";
 /// The name of a step or `null`, answered by [`StepAnswer`](tidegate_core::wire::job::StepAnswer).
 pub(crate) const STEP: &str = "/tidegate/v0/step";
+/// [`Secrets`], answered by [`SecretsAnswer`](tidegate_core::wire::secret::SecretsAnswer).
+pub(crate) const SECRETS: &str = "/tidegate/v0/secrets";
 /// The environment of the job, as the reference serves it.
 pub(crate) const ENV: &str = "/api/current-job/v0/env";
 /// Secrets to hide, as the reference takes them.
@@ -37,6 +39,12 @@ pub(crate) struct Repository {
     pub(crate) protocol: String,
     pub(crate) host: String,
     pub(crate) path: String,
+}
+
+/// Secrets to get.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Secrets {
+    pub(crate) names: Vec<String>,
 }
 
 /// Files to keep.

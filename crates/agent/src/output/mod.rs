@@ -8,5 +8,7 @@ mod stamp;
 mod stream;
 mod tail;
 
-pub(crate) use redact::{REDACTED, Redactor, is_secret_name, secret_values};
+pub(crate) use redact::{
+    REDACTED, REDACTED_VARIABLES, Redactor, SECRET_NAMES, SHORTEST, is_secret_name, secret_values,
+};
 pub(crate) use stream::{Log, LogEnd, LogSettings, Redactions};

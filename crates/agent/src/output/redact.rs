@@ -10,12 +10,12 @@ use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 /// What a secret is replaced by.
 pub(crate) const REDACTED: &[u8] = b"[REDACTED]";
 /// Shorter values are not secrets but words (`spec/pipeline.md` 1.19), in bytes.
-const SHORTEST: usize = 6;
+pub(crate) const SHORTEST: usize = 6;
 /// A line of a secret of several lines is a secret of its own from this length on, in bytes.
 const SHORTEST_LINE: usize = 16;
 
 /// The redactor of one log.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Redactor {
     /// Sorted, each once.
     needles: Vec<Vec<u8>>,
@@ -27,6 +27,12 @@ pub(crate) struct Redactor {
     held: Vec<u8>,
     /// So many bytes at the beginning of `held` belong to a secret that was replaced already.
     covered: usize,
+}
+
+impl std::fmt::Debug for Redactor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Redactor").field("needles", &self.needles.len()).finish_non_exhaustive()
+    }
 }
 
 impl Redactor {
@@ -188,8 +194,10 @@ fn url_encoded(secret: &str, upper: bool, space: &str) -> String {
     text
 }
 
+/// Names what else is secret, as the reference does: patterns of names of variables.
+pub(crate) const REDACTED_VARIABLES: &str = "BUILDKITE_REDACTED_VARS";
 /// Names of variables that hold secrets (`spec/pipeline.md` 1.19).
-const SECRET_NAMES: &str = "*_PASSWORD,*_SECRET,*_TOKEN,*_PRIVATE_KEY,*_SSH_KEY,*_ACCESS_KEY,*_SECRET_KEY,\
+pub(crate) const SECRET_NAMES: &str = "*_PASSWORD,*_SECRET,*_TOKEN,*_PRIVATE_KEY,*_SSH_KEY,*_ACCESS_KEY,*_SECRET_KEY,\
                             *_CONNECTION_STRING,*_API_KEY";
 
 /// Whether a variable's name says that its value is secret, by these patterns or the usual ones.

@@ -9,6 +9,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::{Bytes, BytesMut};
@@ -68,11 +69,12 @@ pub(crate) struct LogEnd {
 #[derive(Debug)]
 pub(crate) struct Log {
     asks: mpsc::Sender<Ask>,
+    redactions: Redactions,
     /// The write end of the pipe, from which each process gets its own.
     pipe: Option<OwnedFd>,
 }
 
-#[derive(Debug)]
+/// Not to be printed: it may hold secrets.
 enum Ask {
     Say(Vec<u8>),
     CommandStarts(Instant),
@@ -106,7 +108,8 @@ impl Log {
             first_output: None,
         };
         tokio::spawn(task.run(pipe, asked));
-        Ok(Self { asks, pipe: Some(write) })
+        let redactions = Redactions { asks: asks.clone(), hidden: Arc::default() };
+        Ok(Self { asks, redactions, pipe: Some(write) })
     }
 
     /// The end that a process of the job writes to.
@@ -133,18 +136,12 @@ impl Log {
 
     /// Replaces these from here on, wherever they appear.
     pub(crate) async fn redact(&self, secrets: Vec<String>) {
-        if secrets.is_empty() {
-            return;
-        }
-        let (tell, told) = oneshot::channel();
-        self.ask(Ask::Redact(secrets, tell)).await;
-        // An error means that the log has ended.
-        let _ = told.await;
+        self.redactions.add(secrets).await;
     }
 
     /// For those who only hide what they come to know of.
     pub(crate) fn redactions(&self) -> Redactions {
-        Redactions(self.asks.clone())
+        self.redactions.clone()
     }
 
     /// Closes the log and waits until all of it is uploaded. Nothing of the job may be running any more.
@@ -161,18 +158,41 @@ impl Log {
     }
 }
 
-/// Hides secrets in a log.
+/// Hides secrets in a log, and knows all that are hidden.
 #[derive(Clone, Debug)]
-pub(crate) struct Redactions(mpsc::Sender<Ask>);
+pub(crate) struct Redactions {
+    asks: mpsc::Sender<Ask>,
+    hidden: Arc<Mutex<Redactor>>,
+}
 
 impl Redactions {
     /// As [`Log::redact`].
     pub(crate) async fn add(&self, secrets: Vec<String>) {
+        if secrets.is_empty() {
+            return;
+        }
+        self.hidden.lock().unwrap_or_else(PoisonError::into_inner).add(secrets.iter().map(String::as_str));
         let (tell, told) = oneshot::channel();
         // An error means that the log has ended.
-        if self.0.send(Ask::Redact(secrets, tell)).await.is_ok() {
+        if self.asks.send(Ask::Redact(secrets, tell)).await.is_ok() {
             let _ = told.await;
         }
+    }
+
+    /// A text that leaves the machine by another way than the log, without what the log hides; `None` when it holds nothing
+    /// of that.
+    pub(crate) fn clean(&self, text: &str) -> Option<String> {
+        let mut hidden = self.hidden.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut out = Vec::with_capacity(text.len());
+        hidden.feed(text.as_bytes(), &mut out);
+        hidden.finish(&mut out);
+        (out != text.as_bytes()).then(|| String::from_utf8_lossy(&out).into_owned())
+    }
+
+    /// As [`Log::say`].
+    pub(crate) async fn say(&self, text: String) {
+        // An error means that the log has ended.
+        let _ = self.asks.send(Ask::Say(format!("{text}\n").into_bytes())).await;
     }
 }
 

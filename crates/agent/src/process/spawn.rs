@@ -38,8 +38,7 @@ impl End {
     }
 }
 
-/// What to start.
-#[derive(Debug)]
+/// What to start. Not to be printed: the environment may hold secrets.
 pub(crate) struct JobCommand {
     pub(crate) program: OsString,
     pub(crate) args: Vec<OsString>,

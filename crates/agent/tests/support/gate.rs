@@ -14,9 +14,11 @@ use axum::routing::{post, put};
 use serde::de::DeserializeOwned;
 use serde_json::json;
 use tidegate_core::ids::AttemptId;
+use tidegate_core::secret::SecretValue;
 use tidegate_core::wire::credential::{Credential, GitCredential, GitCredentialAnswer};
 use tidegate_core::wire::gate::*;
 use tidegate_core::wire::job::*;
+use tidegate_core::wire::secret::*;
 use tokio::runtime::Runtime;
 
 use super::{PATIENCE, TOKEN};
@@ -63,6 +65,10 @@ pub struct Memory {
     pub credential: Option<Credential>,
     /// Where git would have sent it.
     pub credential_asked: Vec<GitCredential>,
+    /// By name.
+    pub secrets: BTreeMap<String, String>,
+    /// The body of every call of the gate, as it came.
+    pub heard: Vec<String>,
 }
 
 type Shared = Arc<(Mutex<Memory>, Condvar)>;
@@ -207,6 +213,7 @@ async fn verb(State(shared): State<Shared>, Path(verb): Path<String>, headers: H
     }
     let mut guard = shared.0.lock().unwrap();
     let memory = &mut *guard;
+    memory.heard.push(String::from_utf8_lossy(&body).into_owned());
     let answer = match verb.as_str() {
         "beat" => beat(memory, read(&body)),
         "start" => {
@@ -241,6 +248,22 @@ async fn verb(State(shared): State<Shared>, Path(verb): Path<String>, headers: H
             assert_eq!(Some(&ask.attempt), memory.held.as_ref().map(|a| &a.attempt));
             memory.credential_asked.push(ask);
             ok(&GitCredentialAnswer { credential: memory.credential.clone() })
+        }
+        "secrets" => {
+            let ask: Secrets = read(&body);
+            match ask
+                .names
+                .iter()
+                .map(|name| memory.secrets.get(name).cloned().ok_or(name))
+                .collect::<Result<Vec<_>, _>>()
+            {
+                Ok(values) => ok(&SecretsAnswer {
+                    values: values.into_iter().map(|value| SecretValue::new(value).unwrap()).collect(),
+                }),
+                Err(name) => {
+                    refuse(StatusCode::UNPROCESSABLE_ENTITY, &format!("the pipeline `p` has no secret `{name}`"))
+                }
+            }
         }
         "result" => {
             let result: ReportResult = read(&body);

@@ -239,6 +239,7 @@ pub fn job(command: &str) -> Assignment {
         env: vec![("CI".to_owned(), "true".to_owned())],
         command: command.to_owned(),
         checkout: None,
+        secrets: Vec::new(),
         artifact_paths: Vec::new(),
         timeout_ms: None,
         grace_ms: 500,

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tidegate_core::ids::{CommitSha, InstanceId};
+use tidegate_core::secret::{SecretName, SecretScope};
 use tidegate_engine::ports::{
-    FileAt, Fleet, InstanceView, LaunchRequest, Launched, NoCredentials, Outgoing, PortError, Queue, Received,
-    Repositories, RepositorySource,
+    FileAt, Fleet, Found, InstanceView, LaunchRequest, Launched, NoCredentials, Outgoing, PortError, Queue, Received,
+    Repositories, RepositorySource, Secrets,
 };
 use tidegate_engine::{Engine, Ports};
 use tidegate_local::{Database, DirBlobs, SqliteStore, StateDir, SystemClock, SystemIds};
@@ -24,7 +25,8 @@ pub(super) fn engine(global: &Global, state: &StateDir) -> anyhow::Result<Engine
         queue: Arc::clone(&absent) as _,
         blobs: Arc::new(DirBlobs::read_only(state)),
         fleet: Arc::clone(&absent) as _,
-        repositories: absent,
+        repositories: Arc::clone(&absent) as _,
+        secrets: absent,
         forge: None,
         credentials: Arc::new(NoCredentials),
         clock: Arc::new(SystemClock),
@@ -77,6 +79,13 @@ impl Fleet for Absent {
     }
 
     async fn terminate(&self, _: &[InstanceId]) -> Result<(), PortError> {
+        absent()
+    }
+}
+
+#[async_trait]
+impl Secrets for Absent {
+    async fn get(&self, _: &SecretName, _: &SecretScope) -> Result<Found, PortError> {
         absent()
     }
 }

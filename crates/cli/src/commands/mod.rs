@@ -9,6 +9,7 @@ pub(crate) mod deliver;
 mod instances;
 mod logs;
 mod pipeline;
+mod secret;
 
 use std::process::ExitCode;
 
@@ -51,6 +52,7 @@ async fn client(global: &Global, command: Command) -> anyhow::Result<u8> {
         Command::Cancel(cancel) => change::cancel(global, &cancel).await,
         Command::Retry(retry) => change::retry(global, &retry).await,
         Command::Unblock(unblock) => change::unblock(global, &unblock).await,
+        Command::Secret(secret) => secret::run(global, &secret).await,
         Command::Instances => instances::run(global).await,
         Command::Deliver(deliver) => deliver::run(global, &deliver).await,
         Command::Config(ConfigCommand::Example) => config::example(),

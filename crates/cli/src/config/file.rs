@@ -234,6 +234,7 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<Config, ConfigError> {
         retention: written.retention.builds.map_or(defaults.retention, |span| span.0),
         hooks_dir: written.hooks.dir.map(|dir| reader.beside(&dir)),
         plugin_mirrors: written.hooks.plugin_mirrors.map(|dir| reader.beside(&dir)),
+        secrets: None,
     })
 }
 

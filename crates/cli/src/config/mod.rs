@@ -93,6 +93,8 @@ pub(crate) struct Config {
     pub(crate) retention: Duration,
     pub(crate) hooks_dir: Option<PathBuf>,
     pub(crate) plugin_mirrors: Option<PathBuf>,
+    /// The file of secrets; that of the state directory when not given. Not in the configuration file.
+    pub(crate) secrets: Option<PathBuf>,
 }
 
 /// `[limits]`.
@@ -155,6 +157,7 @@ impl Default for Config {
             retention: Duration::from_secs(90 * 24 * 3600),
             hooks_dir: None,
             plugin_mirrors: None,
+            secrets: None,
         }
     }
 }

@@ -22,6 +22,7 @@ use tidegate_core::wire::envelope::to_ascii_json;
 use tidegate_engine::api::BuildAnswer;
 use tidegate_engine::ports::{InstanceStatus, Outgoing, RepositorySource};
 use tidegate_engine::{INGEST, PipelineSettings};
+use tidegate_local::SECRETS_FILE;
 use tidegate_pipeline::{Context, Limits, Source, Unset, expand};
 
 use crate::args::{Global, Run};
@@ -50,7 +51,9 @@ pub(crate) async fn run(global: &Global, arguments: &Run) -> anyhow::Result<u8> 
     let root = snapshot::root(arguments.repo.as_deref().unwrap_or_else(|| Path::new(".")))?;
     let snapshot = Snapshot::take(&root, &directory.path().join("repository.git"), arguments.dirty)?;
     let file = arguments.file.as_deref().map(|file| snapshot::inside(&root, file)).transpose()?;
-    let config = configure(&snapshot, file, arguments, limits(global)?)?;
+    let mut config = configure(&snapshot, file, arguments, limits(global)?)?;
+    // Those of the user's own server: the jobs run as the user.
+    config.secrets = global.state_path().ok().map(|state| state.join(SECRETS_FILE));
     let server = match Server::start(&config, &directory.path().join("state")).await {
         Ok(server) => server,
         Err(StartError::Other(error)) => return Err(error),

@@ -15,6 +15,8 @@
 //! | `result` | [`ReportResult`] | [`ResultAnswer`] |
 //! | `git_credential` | [`GitCredential`](super::credential::GitCredential) | [`GitCredentialAnswer`](super::credential::GitCredentialAnswer) |
 //!
+//! The verbs for what a running job asks are in [`super::job`] and [`super::secret`].
+//!
 //! Refusals are HTTP 403 (not your attempt), 409 (that attempt has ended), 422 (the request breaks a rule) with
 //! [`Refusal`]; 503 asks for a repetition.
 
@@ -107,6 +109,9 @@ pub struct Assignment {
     /// What to check out; `None` leaves the working directory empty.
     #[serde(default)]
     pub checkout: Option<Checkout>,
+    /// Variable and name of each secret that is fetched before anything runs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<(String, String)>,
     /// Globs of files to keep, relative to the checkout.
     #[serde(default)]
     pub artifact_paths: Vec<String>,

@@ -5,3 +5,4 @@ pub mod envelope;
 pub mod gate;
 pub mod instance;
 pub mod job;
+pub mod secret;

@@ -17,6 +17,7 @@ pub mod clock;
 pub mod fleet;
 pub mod queue;
 pub mod repositories;
+pub mod secrets;
 pub mod store;
 
 pub use trial::{Report, Trial, Violation};

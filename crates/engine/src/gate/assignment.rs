@@ -34,6 +34,7 @@ impl Engine {
             env,
             command: spec.command.clone(),
             checkout,
+            secrets: spec.secrets.clone(),
             artifact_paths: spec.artifact_paths.clone(),
             timeout_ms,
             grace_ms: u64::try_from(self.settings.grace.as_millis()).unwrap_or(u64::MAX),

@@ -9,6 +9,7 @@ mod error;
 mod fleet;
 mod forge;
 mod queue;
+mod secrets;
 mod store;
 
 pub use blobs::{BlobMeta, Blobs, Method, Presigned};
@@ -18,4 +19,5 @@ pub use error::PortError;
 pub use fleet::{Fleet, InstanceStatus, InstanceView, LaunchRequest, Launched};
 pub use forge::{CommitStatus, FileAt, Forge, Repositories, RepositorySource, StatusState};
 pub use queue::{Outgoing, Queue, Received};
+pub use secrets::{Found, Secrets};
 pub use store::{Expect, Key, Page, Put, Record, Store, Version, Write};

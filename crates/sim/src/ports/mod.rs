@@ -6,6 +6,7 @@ mod cloud;
 mod forge;
 mod git;
 mod queue;
+mod secrets;
 mod store;
 
 pub(crate) use blobs::BlobState;
@@ -13,4 +14,5 @@ pub(crate) use cloud::{CloudState, Death, Machine};
 pub(crate) use forge::ForgeState;
 pub(crate) use git::GitState;
 pub(crate) use queue::QueueState;
+pub(crate) use secrets::SecretState;
 pub(crate) use store::StoreState;

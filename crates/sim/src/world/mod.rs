@@ -26,7 +26,7 @@ use tidegate_engine::{Engine, PipelineSettings, Ports, Settings};
 
 use crate::exec::{Answer, Exec, lock};
 use crate::faults::{Fault, Faults};
-use crate::ports::{BlobState, CloudState, ForgeState, GitState, QueueState, StoreState};
+use crate::ports::{BlobState, CloudState, ForgeState, GitState, QueueState, SecretState, StoreState};
 use crate::rng::Rng;
 use crate::sabotage::Sabotage;
 use ledger::Ledger;
@@ -117,6 +117,7 @@ pub(crate) struct Inner {
     pub(crate) cloud: Mutex<CloudState>,
     pub(crate) git: Mutex<GitState>,
     pub(crate) forge: Mutex<ForgeState>,
+    pub(crate) secrets: Mutex<SecretState>,
     pub(crate) ledger: Mutex<Ledger>,
     pub(crate) book: Book,
     engines: Mutex<Vec<Arc<Engine>>>,
@@ -195,6 +196,7 @@ impl World {
             cloud: Mutex::default(),
             git: Mutex::default(),
             forge: Mutex::default(),
+            secrets: Mutex::default(),
             ledger: Mutex::default(),
             book,
             engines: Mutex::default(),
@@ -254,6 +256,7 @@ impl World {
             blobs: shared.clone(),
             fleet: shared.clone(),
             repositories: shared.clone(),
+            secrets: shared.clone(),
             forge: Some(shared.clone()),
             credentials: Arc::new(NoCredentials),
             clock: shared.clone(),

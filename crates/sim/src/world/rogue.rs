@@ -3,6 +3,7 @@
 use tidegate_core::attempt::Cause;
 use tidegate_core::ids::{AttemptId, InstanceId};
 use tidegate_core::wire::gate::{Next, Outcome, Presign, ReportResult, Start, Upload};
+use tidegate_core::wire::secret::Secrets;
 use tidegate_engine::gate::Caller;
 
 use crate::exec::lock;
@@ -94,10 +95,13 @@ impl World {
                 }
             }
             _ => {
-                let presign = Presign { boot: b, attempt: i, first: 0, count: 1 };
-                let done = self.call(|engine| async move { engine.presign(&c, &presign).await.is_ok() });
+                let presign = Presign { boot: b.clone(), attempt: i.clone(), first: 0, count: 1 };
+                let secrets = Secrets { boot: b, attempt: i, names: Vec::new() };
+                let done = self.call(|engine| async move {
+                    engine.presign(&c, &presign).await.is_ok() || engine.secrets(&c, &secrets).await.is_ok()
+                });
                 if done.await == Some(true) {
-                    taken("was given URLs of");
+                    taken("was given URLs or secrets of");
                 }
             }
         }

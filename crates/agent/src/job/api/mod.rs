@@ -53,10 +53,17 @@ struct Shared {
 }
 
 /// The environment as the process that runs now was given it, and what it changed since.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Published {
     env: JobEnv,
     changes: BTreeMap<String, Option<String>>,
+}
+
+/// Names only: values may be secrets.
+impl std::fmt::Debug for Published {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Published").field("env", &self.env).field("changes", &self.changes.keys()).finish()
+    }
 }
 
 impl JobApi {

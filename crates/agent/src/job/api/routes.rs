@@ -18,9 +18,10 @@ use tidegate_core::ids::AttemptId;
 use tidegate_core::wire::credential::{GitCredential, GitCredentialAnswer};
 use tidegate_core::wire::gate::{Refusal, Upload, UploadAnswer};
 use tidegate_core::wire::job::{
-    Annotate, AnnotateAnswer, FetchArtifacts, FetchArtifactsAnswer, FindArtifacts, FindArtifactsAnswer, MetaData,
-    MetaDataAnswer, Step, StepAnswer,
+    Annotate, AnnotateAnswer, AnnotateAsk, FetchArtifacts, FetchArtifactsAnswer, FindArtifacts, FindArtifactsAnswer,
+    MetaData, MetaDataAnswer, MetaDataAsk, Step, StepAnswer,
 };
+use tidegate_core::wire::secret::{Secrets, SecretsAnswer};
 use tidegate_pipeline::Limits;
 
 use super::super::env::{is_agent_only, is_possible};
@@ -44,6 +45,7 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .route(wire::FETCH, post(fetch))
         .route(wire::ANNOTATE, post(annotate))
         .route(wire::STEP, post(step))
+        .route(wire::SECRETS, post(secrets))
         .route(wire::ENV, get(env).patch(change_env).delete(unset_env))
         .route(wire::REDACTIONS, post(redact))
         .route(wire::GIT_CREDENTIAL, post(git_credential))
@@ -86,6 +88,13 @@ async fn upload(State(shared): State<Arc<Shared>>, body: Bytes) -> Response {
         Ok(asked) => asked,
         Err(refusal) => return *refusal,
     };
+    if shared.redactions.clean(&asked.pipeline).is_some()
+        || asked.env.iter().any(|(_, value)| shared.redactions.clean(value).is_some())
+    {
+        let why = "the pipeline holds the value of a secret of this job, which would be stored with the build; write \
+                   `$$NAME`, so that the job reads the variable when it runs";
+        return refuse(StatusCode::UNPROCESSABLE_ENTITY, why);
+    }
     let request = Upload {
         boot: shared.host.boot.clone(),
         attempt: shared.attempt.clone(),
@@ -107,14 +116,27 @@ impl Shared {
         self.host.boot.clone()
     }
 
+    /// Takes what the log must not show out of a text that is stored with the build, and says so.
+    async fn keep_secret(&self, text: &mut String, what: &str) {
+        if let Some(clean) = self.redactions.clean(text) {
+            *text = clean;
+            self.redactions.say(format!("Secrets were replaced by [REDACTED] in {what}.")).await;
+        }
+    }
+
     async fn ask<Q: Serialize + Sync, A: DeserializeOwned + Serialize>(&self, verb: &'static str, ask: Q) -> Response {
         answer(self.host.gate.call::<_, A>(verb, &ask).await)
     }
 }
 
 async fn meta_data(State(shared): State<Arc<Shared>>, body: Bytes) -> Response {
-    match read(&body) {
-        Ok(ask) => {
+    match read::<MetaDataAsk>(&body) {
+        Ok(mut ask) => {
+            if let MetaDataAsk::Set(entries) = &mut ask {
+                for (name, value) in entries {
+                    shared.keep_secret(value, &format!("the meta-data `{name}`")).await;
+                }
+            }
             let request = MetaData { boot: shared.boot(), attempt: shared.attempt.clone(), ask };
             shared.ask::<_, MetaDataAnswer>("meta_data", request).await
         }
@@ -166,7 +188,10 @@ async fn fetch(State(shared): State<Arc<Shared>>, body: Bytes) -> Response {
 
 async fn annotate(State(shared): State<Arc<Shared>>, body: Bytes) -> Response {
     match read::<wire::Annotation>(&body) {
-        Ok(asked) => {
+        Ok(mut asked) => {
+            if let AnnotateAsk::Write { body, .. } = &mut asked.ask {
+                shared.keep_secret(body, &format!("the annotation `{}`", asked.context)).await;
+            }
             let request = Annotate {
                 boot: shared.boot(),
                 attempt: shared.attempt.clone(),
@@ -207,6 +232,20 @@ async fn git_credential(State(shared): State<Arc<Shared>>, body: Bytes) -> Respo
     if let Ok(GitCredentialAnswer { credential: Some(given) }) = &result {
         let pair = STANDARD.encode(format!("{}:{}", given.username, given.password));
         shared.redactions.add(vec![given.password.clone(), pair]).await;
+    }
+    answer(result)
+}
+
+/// Secrets of the owner, hidden in the log before anybody can print them.
+async fn secrets(State(shared): State<Arc<Shared>>, body: Bytes) -> Response {
+    let asked: wire::Secrets = match read(&body) {
+        Ok(asked) => asked,
+        Err(refusal) => return *refusal,
+    };
+    let request = Secrets { boot: shared.boot(), attempt: shared.attempt.clone(), names: asked.names };
+    let result = shared.host.gate.call::<_, SecretsAnswer>("secrets", &request).await;
+    if let Ok(answer) = &result {
+        shared.redactions.add(answer.values.iter().map(|value| value.expose().to_owned()).collect()).await;
     }
     answer(result)
 }
