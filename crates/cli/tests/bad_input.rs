@@ -189,3 +189,84 @@ fn commands_that_look_at_pipelines_read_the_limits_and_nothing_else_of_the_confi
     let missing = run(&["pipeline", "lint", "--config", "missing.toml"]);
     assert_eq!(missing.status.code(), Some(2));
 }
+
+#[test]
+fn commands_that_look_at_pipelines_end_as_they_promise() {
+    let directory = tempfile::tempdir().unwrap();
+    let write = |name: &str, content: &[u8]| std::fs::write(directory.path().join(name), content).unwrap();
+    write("good.yml", b"steps: [{ command: make }]\n");
+    write("doubtful.yml", b"steps: [{ command: make, paralellism: 3 }]\n");
+    write("wrong.yml", b"steps: [{ command: make, retry: sometimes }]\n");
+    write("empty.yml", b"");
+    write("large.yml", &vec![b'#'; 10_000_000]);
+    write("binary.yml", &[0, 159, 146, 150, 255]);
+    write("context.json", br#"{"Build": {"Branch": "main"}, "BuildEnv": {"any": "name"}}"#);
+    write("lower.json", br#"{"build": {"branch": "main"}}"#);
+    std::fs::create_dir(directory.path().join("directory")).unwrap();
+    let cases: &[(&[&str], i32, &str)] = &[
+        (&["lint", "good.yml"], 0, "1 file: nothing found"),
+        (&["lint", "good.yml", "doubtful.yml"], 0, "2 files: 0 errors, 1 warning"),
+        (&["lint", "wrong.yml", "doubtful.yml", "--format", "github"], 1, "::error file=wrong.yml,line=1,col=33,"),
+        (&["lint", "wrong.yml", "--format", "json"], 1, "\"code\":\"bad-type\""),
+        (&["lint", "wrong.yml", "--json"], 1, "\"code\":\"bad-type\""),
+        (&["lint", "empty.yml"], 1, "empty-file"),
+        (&["lint", "large.yml"], 1, "the file has more than 1048576 bytes"),
+        (&["lint", "binary.yml"], 1, "not-utf8"),
+        (&["lint", "/dev/zero"], 1, "too-large"),
+        (&["lint", "missing.yml"], 2, "cannot read `missing.yml`"),
+        (&["lint", "directory"], 2, "cannot read `directory`"),
+        (&["lint"], 2, "no pipeline file; looked for .tidegate/pipeline.yml, "),
+        (&["lint", "--format", "xml", "good.yml"], 2, "possible values: text, json, github"),
+        (&["lint", "-"], 1, "<stdin>:1:8"),
+        (&["plan", "good.yml"], 0, "1 job"),
+        (&["plan", "good.yml", "--format", "mermaid"], 0, "flowchart"),
+        (&["plan", "wrong.yml"], 2, "bad-type"),
+        (&["plan", "good.yml", "--event", "good.yml"], 2, "this is not JSON"),
+        (&["normalize", "good.yml"], 0, "\"command\": \"make\""),
+        (&["normalize", "empty.yml"], 2, "empty-file"),
+        (&["eval", "build.branch == 'main'", "--context", "context.json"], 0, "{\"value\":true}"),
+        (
+            &["eval", "build.branch == 'main'", "--context", "lower.json"],
+            0,
+            "`build`, which no condition sees: did you mean",
+        ),
+        (&["eval", "build.branch ="], 2, "\"kind\":\"parse\""),
+        (&["eval", "true", "--context", "good.yml"], 2, "is no context"),
+        (&["interpolate", "${A:-b}$C", "--env", "C=d"], 0, "bd\n"),
+        (&["interpolate", "${A?gone}"], 2, "$A: gone"),
+        (&["schema"], 0, "https://json-schema.org"),
+    ];
+    for (arguments, status, wanted) in cases {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_tidegate"));
+        command.env_remove("TIDEGATE_CONFIG").current_dir(directory.path()).arg("pipeline").args(*arguments);
+        let mut child = command
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        // Whoever does not read it has ended before.
+        let _ = std::io::Write::write_all(&mut child.stdin.take().unwrap(), b"steps: [\n");
+        let output = child.wait_with_output().unwrap();
+        let said = text(&output.stdout) + &text(&output.stderr);
+        assert_eq!(output.status.code(), Some(*status), "{arguments:?}: {said}");
+        assert!(said.contains(wanted), "{arguments:?}: {said}");
+    }
+    // Of several places the first counts, and of the others there may be one.
+    let places = |arguments: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_tidegate"));
+        command.env_remove("TIDEGATE_CONFIG").current_dir(directory.path()).args(["pipeline", "plan"]).args(arguments);
+        let output = command.output().unwrap();
+        (output.status.code(), text(&output.stdout) + &text(&output.stderr))
+    };
+    std::fs::create_dir(directory.path().join(".buildkite")).unwrap();
+    write(".buildkite/pipeline.json", br#"[{"command": "from buildkite"}]"#);
+    assert!(places(&[]).1.contains("from buildkite"));
+    write("buildkite.yml", b"[]");
+    let (status, said) = places(&[]);
+    assert_eq!(status, Some(2), "{said}");
+    assert!(said.contains("buildkite.yml") && said.contains(".buildkite/pipeline.json"), "{said}");
+    std::fs::create_dir(directory.path().join(".tidegate")).unwrap();
+    write(".tidegate/pipeline.yaml", b"[{command: of our own}]");
+    assert!(places(&[]).1.contains("of our own"));
+}

@@ -95,6 +95,7 @@ codes! {
     IgnoredWait "ignored-wait" "A `wait` next to a `block` is ignored.",
     BranchPattern "branch-pattern" "A branch filter cannot match as written.",
     AgentsReplaced "agents-replaced" "A step's `agents` replace the whole default block.",
+    MoreFindings "more-findings" "There are more findings than are listed.",
     OpenPoint "open-point" "The meaning is not settled elsewhere; our decision applies.",
 }
 

@@ -70,10 +70,7 @@ pub(crate) fn decode<'s>(source: Source<'s>, limits: &Limits) -> Result<Cow<'s, 
     if bytes.len() > limits.bytes {
         return fail("", &|report| {
             report
-                .error_anywhere(
-                    Code::TooLarge,
-                    format!("the file has {} bytes, more than the cap of {}", bytes.len(), limits.bytes),
-                )
+                .error_anywhere(Code::TooLarge, format!("the file has more than {} bytes", limits.bytes))
                 .help(Limits::raise("bytes"));
         });
     }

@@ -120,6 +120,8 @@ pub(crate) struct Report<'a> {
     pub(crate) text: Text<'a>,
     found: Vec<Finding>,
     errors: usize,
+    /// Whether there was more to say.
+    dropped: bool,
 }
 
 /// A finding before its place is worked out.
@@ -137,7 +139,7 @@ const MOST_FINDINGS: usize = 500;
 
 impl<'a> Report<'a> {
     pub(crate) fn new(text: Text<'a>) -> Self {
-        Self { text, found: Vec::new(), errors: 0 }
+        Self { text, found: Vec::new(), errors: 0, dropped: false }
     }
 
     /// Whether anything made the text unusable.
@@ -168,10 +170,9 @@ impl<'a> Report<'a> {
             self.errors += 1;
         }
         // Errors are kept before warnings, because they are what must be mended.
-        if self.found.len() >= MOST_FINDINGS && severity == Severity::Warning {
-            return Help(None);
-        }
-        if self.found.len() >= 2 * MOST_FINDINGS {
+        if self.found.len() >= 2 * MOST_FINDINGS || (self.found.len() >= MOST_FINDINGS && severity == Severity::Warning)
+        {
+            self.dropped = true;
             return Help(None);
         }
         let same = |f: &Finding| f.code == code && f.span == span && f.message == message;
@@ -200,6 +201,13 @@ impl<'a> Report<'a> {
                 diagnostic.length = clamp(marked.trim_end().chars().count());
                 diagnostic.snippet = self.text.snippet(line, column);
             }
+            out.push(diagnostic);
+        }
+        if self.dropped {
+            let message = format!("only the first {} findings are listed, and there are more", out.len());
+            let mut diagnostic = Diagnostic::new(Severity::Warning, Code::MoreFindings.as_str(), message);
+            diagnostic.file = self.text.name.to_owned();
+            diagnostic.help = Some("mend these, and look again".to_owned());
             out.push(diagnostic);
         }
         out

@@ -195,6 +195,10 @@ fn findings_do_not_pile_up() {
     let text = format!("steps:\n{}", "  - comand: make\n".repeat(5000));
     let found = read(&text).diagnostics;
     assert!((500..=1000).contains(&found.len()), "{}", found.len());
+    let text = format!("steps:\n{}", "  - {command: a, image: b, cache: c}\n".repeat(400));
+    let found = read(&text).diagnostics;
+    assert_eq!(found.len(), 501);
+    assert_eq!(found[500].code, "more-findings");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tidegate_core::diagnostic::Diagnostic;
 use tidegate_core::event::{EventKind, GitRef};
 use tidegate_core::ids::DeliveryId;
@@ -15,6 +15,7 @@ use tidegate_pipeline::{
 };
 
 use crate::args::{Global, LintFormat, Normalize, Pipeline, Plan, PlanFormat};
+use crate::config::suggest;
 use crate::exit::Expected;
 use crate::{exit, out};
 
@@ -166,6 +167,35 @@ fn broken(global: &Global, findings: &[Diagnostic]) -> anyhow::Result<u8> {
     Ok(exit::USAGE)
 }
 
+/// The context that a condition is given. What no condition looks at is told: a name in lower case would change nothing.
+fn context_of(path: &Path, limits: Limits) -> anyhow::Result<Facts> {
+    let wrong = |error: serde_json::Error| Expected::usage(format!("`{}` is no context: {error}", path.display()));
+    let json: Value = serde_json::from_slice(&read(path, limits.bytes)?).map_err(wrong)?;
+    let known = serde_json::to_value(Facts { step: Some(condition::Step::default()), ..Facts::default() })?;
+    for unknown in unknown_names(&json, &known) {
+        let near = suggest::nearest(&unknown.0, unknown.1.iter().copied());
+        let near = near.map(|near| format!(": did you mean `{near}`?")).unwrap_or_default();
+        out::note(&format!("warning: `{}` has `{}`, which no condition sees{near}", path.display(), unknown.0));
+    }
+    serde_json::from_value(json).map_err(|error| wrong(error).into())
+}
+
+/// Names in a context that mean nothing, each with those that are known beside it. Variables may have any name.
+fn unknown_names<'a>(json: &'a Value, known: &'a Value) -> Vec<(String, Vec<&'a str>)> {
+    let (Some(json), Some(known)) = (json.as_object(), known.as_object()) else { return Vec::new() };
+    if known.is_empty() {
+        return Vec::new();
+    }
+    let mut found = Vec::new();
+    for (name, value) in json {
+        match known.get(name) {
+            Some(below) => found.extend(unknown_names(value, below)),
+            None => found.push((name.clone(), known.keys().map(String::as_str).collect())),
+        }
+    }
+    found
+}
+
 /// What conditions see of the push that a payload tells of.
 fn facts_of(path: &Path) -> anyhow::Result<Facts> {
     let wrong = |why: &str| Expected::usage(format!("`{}`: {why}", path.display()));
@@ -219,8 +249,7 @@ fn run_normalize(arguments: &Normalize, limits: Limits) -> anyhow::Result<u8> {
 fn run_eval(expression: &str, context: Option<&Path>, limits: Limits) -> anyhow::Result<u8> {
     let facts = match context {
         None => Facts::default(),
-        Some(path) => serde_json::from_slice(&read(path, limits.bytes)?)
-            .map_err(|error| Expected::usage(format!("`{}` is no context: {error}", path.display())))?,
+        Some(path) => context_of(path, limits)?,
     };
     let evaluation = condition::eval(expression, &facts, &limits);
     out::json(&evaluation)?;

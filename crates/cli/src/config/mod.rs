@@ -7,7 +7,7 @@ mod duration;
 mod example;
 mod file;
 mod limits;
-mod suggest;
+pub(crate) mod suggest;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

@@ -8,6 +8,7 @@ use tidegate_pipeline::{Context, Limits, Source, Unset, expand};
 pub(crate) fn findings() -> Vec<Diagnostic> {
     let small = Limits { bytes: 200, depth: 8, nodes: 40, aliases: 3, expanded_bytes: 400, ..Limits::default() };
     let bomb = "a: &a [x, x, x, x]\nb: &b [*a, *a, *a]\nsteps: []\n";
+    let many = format!("steps:\n{}", "  - {command: make, image: a, cache: b}\n".repeat(300));
     let cases: Vec<(&str, Vec<u8>, Context)> = vec![
         ("empty", Vec::new(), Context::default()),
         ("latin-1", b"steps:\n  - label: caf\xe9\n    command: make\n".to_vec(), Context::default()),
@@ -44,6 +45,7 @@ pub(crate) fn findings() -> Vec<Diagnostic> {
             assert_eq!(found.len(), 1, "{name}: {found:?}");
             found.remove(0)
         })
+        .chain(expand(Source::new("many", &many), &Context::default()).diagnostics.pop())
         .collect()
 }
 
