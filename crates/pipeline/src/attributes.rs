@@ -73,7 +73,7 @@ pub(crate) const ATTRIBUTES: &[Attribute] = &[
     row("agents", &["agent_query_rules"], TOP | COMMAND, None),
     row("notify", &[], TOP | COMMAND | GROUP, Some("nobody is notified")),
     row("secrets", &[], TOP | COMMAND, None),
-    row("checkout", &[], TOP | COMMAND, Some("the checkout is done the usual way")),
+    row("checkout", &[], TOP | COMMAND, None),
     row("image", &[], TOP | COMMAND, Some("only `BUILDKITE_IMAGE` is set; the job runs on the machine itself")),
     row("priority", &[], TOP | COMMAND, None),
     row("cache", &[], TOP | COMMAND, Some("nothing is cached")),
@@ -115,6 +115,12 @@ pub(crate) const ATTRIBUTES: &[Attribute] = &[
     row("build", &[], TRIGGER, None),
 ];
 
+/// Settings within an attribute that are accepted without effect, and what happens instead.
+pub(crate) const SETTINGS_NOT_YET: &[(&str, &str)] = &[
+    ("checkout.ssh_secret", "git uses the keys of the machine"),
+    ("checkout.commit_verification", "signatures of commits are not checked"),
+];
+
 /// The attribute that a key names on this kind of step.
 pub(crate) fn find(kind: Kind, key: &str) -> Option<&'static Attribute> {
     let bit = kind as Kinds;
@@ -140,6 +146,7 @@ pub fn describe_unsupported() -> Vec<Unsupported> {
     ATTRIBUTES
         .iter()
         .filter_map(|row| row.not_yet.map(|instead| Unsupported { attribute: row.name, instead }))
+        .chain(SETTINGS_NOT_YET.iter().map(|&(attribute, instead)| Unsupported { attribute, instead }))
         .collect()
 }
 

@@ -230,22 +230,23 @@ impl Reader<'_, '_> {
     pub(super) fn unsupported(&mut self, kind: Kind, map: &Map) {
         for entry in map {
             let Some(row) = attributes::find(kind, &entry.key) else { continue };
-            let Some(instead) = row.not_yet else { continue };
-            if row.name == "checkout" && only_skips(&entry.node) {
+            if let Some(instead) = row.not_yet {
+                self.not_yet(entry.key_span, &entry.key, instead);
                 continue;
             }
-            self.report
-                .warn(
-                    Code::Unsupported,
-                    entry.key_span,
-                    format!("`{}` is accepted but not yet acted on: {instead}", entry.key),
-                )
-                .help("docs/compatibility.md lists what is acted on");
+            for inner in entry.node.as_map().into_iter().flatten() {
+                let path = format!("{}.{}", row.name, inner.key);
+                let setting = attributes::SETTINGS_NOT_YET.iter().find(|(setting, _)| *setting == path);
+                if let Some((_, instead)) = setting {
+                    self.not_yet(inner.key_span, &path, instead);
+                }
+            }
         }
     }
-}
 
-/// `checkout: {skip: true}` is acted on.
-fn only_skips(node: &Node) -> bool {
-    node.as_map().is_some_and(|map| map.iter().all(|entry| &*entry.key == "skip"))
+    fn not_yet(&mut self, span: Span, what: &str, instead: &str) {
+        self.report
+            .warn(Code::Unsupported, span, format!("`{what}` is accepted but not yet acted on: {instead}"))
+            .help("docs/compatibility.md lists what is acted on");
+    }
 }
