@@ -27,11 +27,14 @@ use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFl
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::{Pid, getpid, setsid};
 
-use crate::process::table;
+use crate::process::cgroup::Cgroup;
+use crate::process::{stop, table};
 use crate::worker::{INSTANCE_VARIABLE, WATCHDOG_VARIABLE, read_instance};
 
 /// How long killing may take: a process in an uninterruptible wait may never end, and the machine should go anyway.
 const KILL_TIME: Duration = Duration::from_secs(30);
+/// How long a process of somebody may take to become another program before we stop waiting for it to be known.
+const BECOMING_TIME: Duration = Duration::from_secs(2);
 
 /// Runs the instance that `file` describes: starts this same program again as `instance --file <file> --worker` and
 /// watches over it. Returns when nothing of the instance is left. Success when the worker left in peace.
@@ -157,11 +160,20 @@ fn reap(worker: Option<Pid>) -> Option<bool> {
 }
 
 /// Kills every process of the instance until none is left; whether that was reached.
+///
+/// What descends from us is gone when the kernel says that we have no children. Others are known by their environment, which
+/// a process does not have while it becomes another program: such are looked at again.
 fn kill_all(instance: &str) -> bool {
     let me = getpid().as_raw();
     let deadline = Instant::now() + KILL_TIME;
+    let certain = Instant::now() + BECOMING_TIME;
+    let group = Cgroup::find(instance);
     let mut pause = Duration::from_millis(1);
     loop {
+        if let Some(group) = &group {
+            group.kill();
+        }
+        stop::kill_children();
         reap(None);
         let Ok(all) = table::snapshot() else {
             return false;
@@ -169,7 +181,11 @@ fn kill_all(instance: &str) -> bool {
         let mut left = table::descendants(me, &all);
         left.extend(table::tagged(INSTANCE_VARIABLE, instance, &all));
         left.retain(|process| process.pid != me && !process.zombie);
-        if left.is_empty() {
+        let unknown = Instant::now() < certain && all.iter().any(|process| process.becoming);
+        if left.is_empty() && !unknown && table::is_childless() {
+            if let Some(group) = group {
+                group.remove();
+            }
             return true;
         }
         // Stopped first, all of them: one that forks faster than we look has nobody left to do it.

@@ -18,6 +18,7 @@ use crate::control::Control;
 use crate::gate::{Gate, Refused};
 use crate::job::{self, Host};
 use crate::process::Children;
+use crate::process::cgroup::Cgroup;
 
 /// In the environment of every process of an instance: the watchdog and the fleet find by it what belongs together.
 pub(crate) const INSTANCE_VARIABLE: &str = "TIDEGATE_INSTANCE";
@@ -89,8 +90,9 @@ async fn work(instance: InstanceFile) -> anyhow::Result<()> {
         control.clone(),
     );
     stop_on_signals(&control)?;
+    let cgroup = if instance.cgroup { Cgroup::create(instance.instance.as_str()) } else { None };
     let host = Host {
-        children: Children::start().context("cannot watch child processes")?,
+        children: Children::start(cgroup).context("cannot watch child processes")?,
         gate,
         boot,
         instance,

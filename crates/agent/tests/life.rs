@@ -250,3 +250,65 @@ fn a_token_that_is_not_known_ends_the_agent() {
     assert!(!agent.ends());
     assert!(world.gate.with(|m| m.unauthorised) > 0);
 }
+
+/// A program that only starts itself again, in a session of its own, and ends: at no moment are there more than two of it.
+/// Each writes a byte.
+fn relay(world: &World) -> (std::path::PathBuf, std::path::PathBuf) {
+    let (script, trace) = (world.path("relay"), world.path("trace"));
+    std::fs::write(&script, format!("#!/bin/sh\nprintf x >> {}\nsetsid sh \"$0\" &\n", trace.display())).unwrap();
+    (script, trace)
+}
+
+fn length(file: &std::path::Path) -> u64 {
+    std::fs::metadata(file).map_or(0, |m| m.len())
+}
+
+#[test]
+fn nothing_outruns_the_end_of_a_job() {
+    for cgroup in [true, false] {
+        let world = World::new().set("cgroup", cgroup);
+        let mut agent = world.agent();
+        let (script, trace) = relay(&world);
+        for number in 1..=8 {
+            let mut assignment = job(&format!("for i in 1 2 3; do sh {}; done; sleep 1000", script.display()));
+            assignment.attempt = attempt(number);
+            assignment.grace_ms = 1;
+            let before = length(&trace);
+            world.gate.give(assignment);
+            eventually("the relays", || length(&trace) > before + 20);
+            world.gate.with(|m| m.cancel = Some(tidegate_core::wire::gate::CancelReason::Canceled));
+            let outcome = world.gate.result(usize::try_from(number).unwrap() - 1).outcome;
+            assert_eq!(outcome.cause, Cause::Canceled);
+            let after = length(&trace);
+            // As long as another whole job takes.
+            let mut other = job("env | grep -c TIDEGATE_INSTANCE=");
+            other.attempt = attempt(100 + number);
+            world.gate.with(|m| m.results.clear());
+            world.gate.give(other);
+            assert_eq!(world.gate.result(0).outcome.exit_status, Some(0));
+            assert_eq!(length(&trace), after, "cgroup {cgroup}, round {number}");
+            let done = world.gate.with(|m| std::mem::take(&mut m.results)).remove(0);
+            world.gate.with(|m| m.results = vec![done; usize::try_from(number).unwrap()]);
+        }
+        world.gate.with(|m| m.leave = true);
+        assert!(agent.ends());
+    }
+}
+
+#[test]
+fn nothing_outruns_the_end_of_a_worker() {
+    for round in 0..6 {
+        let world = World::new().set("cgroup", round % 2 == 0);
+        let mut agent = world.agent();
+        let (script, trace) = relay(&world);
+        world.gate.give(job(&format!("for i in 1 2 3; do sh {}; done; sleep 1000", script.display())));
+        eventually("the relays", || length(&trace) > 20);
+        send(agent.worker(), "KILL");
+        assert!(!agent.ends());
+        let after = length(&trace);
+        for _ in 0..20 {
+            assert!(agent.family().is_empty());
+        }
+        assert_eq!(length(&trace), after, "round {round}");
+    }
+}

@@ -247,7 +247,7 @@ impl Job<'_> {
     }
 
     async fn cut_off(&self, ending: Ending) -> Halt {
-        stop::end_all(None, LEFTOVER_GRACE).await;
+        stop::end_all(&self.host.children, None, LEFTOVER_GRACE).await;
         self.say_ending(ending).await;
         Halt::Ending(ending)
     }

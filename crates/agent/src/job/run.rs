@@ -57,7 +57,7 @@ pub(crate) async fn run(host: &Host, mut assignment: Assignment) {
                         outcome = job.run() => outcome,
                         ending = watch.hopeless() => plain(cause_of(ending), Some("the attempt was given up".to_owned())),
                     };
-                    stop::kill_all().await;
+                    stop::kill_all(&host.children).await;
                     outcome.uploads = api.close();
                     outcome
                 }

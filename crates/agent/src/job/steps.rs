@@ -176,7 +176,7 @@ impl<'a> Job<'a> {
                     }
                     Patience::Last(_) => LEFTOVER_GRACE,
                 };
-                stop::end_all(Some(running.pid), grace).await;
+                stop::end_all(&self.host.children, Some(running.pid), grace).await;
                 Ok(Ran { end: running.ended().await, ending: Some(ending) })
             }
         }
@@ -348,7 +348,7 @@ impl<'a> Job<'a> {
         let more = left.len().saturating_sub(names.len());
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
         self.log.say(format!("~~~ Ending what the job left running: {}{more}", names.join(", "))).await;
-        stop::end_all(None, LEFTOVER_GRACE).await;
+        stop::end_all(&self.host.children, None, LEFTOVER_GRACE).await;
     }
 
     /// An outcome for an end that was wanted from outside, before the command ran.

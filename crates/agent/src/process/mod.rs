@@ -1,5 +1,6 @@
 //! Processes: what runs on this machine, starting a job's processes, and ending all of them.
 
+pub(crate) mod cgroup;
 mod reaper;
 mod spawn;
 pub(crate) mod stop;

@@ -17,7 +17,8 @@ use nix::unistd::Pid;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
-use super::spawn::End;
+use super::cgroup::Cgroup;
+use super::spawn::{End, enter};
 
 type Waiting = HashMap<i32, oneshot::Sender<End>>;
 
@@ -25,6 +26,7 @@ type Waiting = HashMap<i32, oneshot::Sender<End>>;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Children {
     waiting: Arc<Mutex<Waiting>>,
+    cgroup: Option<Arc<Cgroup>>,
 }
 
 /// A child that was started.
@@ -45,9 +47,9 @@ impl Running {
 }
 
 impl Children {
-    /// Starts reaping. Must be called within the runtime, once.
-    pub(crate) fn start() -> io::Result<Self> {
-        let children = Self::default();
+    /// Starts reaping. Must be called within the runtime, once. What is started goes into this group, if there is one.
+    pub(crate) fn start(cgroup: Option<Cgroup>) -> io::Result<Self> {
+        let children = Self { cgroup: cgroup.map(Arc::new), ..Self::default() };
         let mut ends = signal(SignalKind::child())?;
         let reaper = children.clone();
         tokio::spawn(async move {
@@ -60,12 +62,21 @@ impl Children {
 
     /// Starts a process.
     pub(crate) fn spawn(&self, command: &mut Command) -> io::Result<Running> {
+        let door = self.cgroup.as_ref().and_then(|group| group.door().ok());
+        if let Some(door) = &door {
+            enter(command, door);
+        }
         let mut waiting = self.lock();
         let child = command.spawn()?;
         let pid = i32::try_from(child.id()).unwrap_or(i32::MAX);
         let (tell, end) = oneshot::channel();
         waiting.insert(pid, tell);
         Ok(Running { pid, child, end })
+    }
+
+    /// The group in which everything is that was started.
+    pub(crate) fn cgroup(&self) -> Option<&Cgroup> {
+        self.cgroup.as_deref()
     }
 
     fn reap(&self) {

@@ -1,7 +1,8 @@
 //! Starting a process of a job.
 
 use std::ffi::OsString;
-use std::os::fd::OwnedFd;
+use std::fs::File;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -69,6 +70,21 @@ impl JobCommand {
 pub(crate) fn own_group(command: &mut Command) {
     command.process_group(0);
     die_with_parent(command);
+}
+
+/// Lets the child enter the control group to which this is the door, before it becomes its program. Where that fails it
+/// stays in ours: the group only makes it simpler to end everything.
+#[expect(unsafe_code, reason = "the only way to do something between fork and exec")]
+pub(super) fn enter(command: &mut Command, door: &File) {
+    let door = door.as_raw_fd();
+    // SAFETY: `write` is async-signal-safe, and the closure neither allocates nor takes a lock. The caller keeps the
+    // descriptor open until the child was started, and uses the command once.
+    unsafe {
+        command.pre_exec(move || {
+            let _ = nix::libc::write(door, b"0".as_ptr().cast(), 1);
+            Ok(())
+        });
+    }
 }
 
 /// Asks the kernel to kill the child when the thread that starts it ends: the agent's main thread.

@@ -3,8 +3,11 @@
 
 use std::collections::{HashMap, HashSet};
 use std::io;
+use std::path::Path;
 
+use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::Pid;
 
 /// One process.
@@ -17,6 +20,8 @@ pub(crate) struct Process {
     pub(crate) started: u64,
     /// Has ended, waits for its parent to notice.
     pub(crate) zombie: bool,
+    /// Is just becoming another program (`execve`), and has no environment at the moment.
+    pub(crate) becoming: bool,
     pub(crate) name: String,
 }
 
@@ -53,7 +58,14 @@ fn parse_stat(line: &str) -> Option<Process> {
     let group = rest.next()?.parse().ok()?;
     // Field 22 of the line; four fields are read, the first after the name is number 3.
     let started = rest.nth(16)?.parse().ok()?;
-    Some(Process { pid, parent, group, started, zombie: matches!(state, "Z" | "X"), name })
+    // Field 23, the size of its memory: none for processes of the kernel and those that are about to have ended.
+    let has_memory = rest.next().is_some_and(|size| size != "0");
+    // Field 26, where its code begins: 1 where the kernel keeps that to itself, and the environment too.
+    let withheld = rest.nth(2) == Some("1");
+    // Field 51, where its environment ends.
+    let no_environment = rest.nth(24) == Some("0");
+    let becoming = has_memory && !withheld && no_environment;
+    Some(Process { pid, parent, group, started, zombie: matches!(state, "Z" | "X"), becoming, name })
 }
 
 /// The processes that descend from `ancestor`, which is not among them.
@@ -88,20 +100,35 @@ pub(crate) fn tagged(name: &str, value: &str, all: &[Process]) -> Vec<Process> {
         .collect()
 }
 
-/// Whether any process has `parent` as its parent. Cheaper than a snapshot: the usual answer after a job is "none".
-pub(crate) fn has_children(parent: i32) -> bool {
-    let Ok(threads) = std::fs::read_dir(format!("/proc/{parent}/task")) else {
-        return false;
-    };
-    for thread in threads.flatten() {
-        match std::fs::read_to_string(thread.path().join("children")) {
-            Ok(children) if children.trim().is_empty() => {}
-            Ok(_) => return true,
-            // A kernel without this file: look at everything.
-            Err(_) => return snapshot().is_ok_and(|all| all.iter().any(|p| p.parent == parent)),
+/// Whether this process has no children, neither living ones nor such as wait to be reaped. Atomic, unlike any look at the
+/// table: with a subreaper it means that nothing descends from us.
+pub(crate) fn is_childless() -> bool {
+    let any = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+    loop {
+        match waitid(Id::All, any) {
+            Err(Errno::EINTR) => {}
+            result => return result == Err(Errno::ECHILD),
         }
     }
-    false
+}
+
+/// The children of a process. Much faster than a look at the whole table, and as little one moment.
+pub(crate) fn children(parent: i32) -> io::Result<Vec<i32>> {
+    let mut found = Vec::new();
+    for thread in std::fs::read_dir(format!("/proc/{parent}/task"))? {
+        match std::fs::read_to_string(thread?.path().join("children")) {
+            Ok(children) => found.extend(children.split_ascii_whitespace().filter_map(|pid| pid.parse::<i32>().ok())),
+            // The thread has ended; or a kernel without this file.
+            Err(_) if Path::new(&format!("/proc/{parent}/task/{parent}/children")).exists() => {}
+            Err(_) => return Ok(snapshot()?.iter().filter(|p| p.parent == parent).map(|p| p.pid).collect()),
+        }
+    }
+    Ok(found)
+}
+
+/// Whether a process has ended, reaped or not.
+pub(crate) fn has_ended(pid: i32) -> bool {
+    read(pid).is_none_or(|process| process.zombie)
 }
 
 /// Sends a signal, if the process is still the one that was seen.
@@ -117,17 +144,28 @@ mod tests {
     use super::*;
 
     fn process(pid: i32, parent: i32) -> Process {
-        Process { pid, parent, group: pid, started: 0, zombie: false, name: String::new() }
+        Process { pid, parent, group: pid, started: 0, zombie: false, becoming: false, name: String::new() }
     }
 
     #[test]
     fn names_may_hold_anything() {
         let line = "42 (a) (b c) S 7 40 40 0 -1 4194304 1 0 0 0 0 0 0 0 20 0 1 0 9001 5 6 7";
-        let parsed = parse_stat(line);
-        assert_eq!(
-            parsed,
-            Some(Process { pid: 42, parent: 7, group: 40, started: 9001, zombie: false, name: "a) (b c".to_owned() })
-        );
+        let name = "a) (b c".to_owned();
+        let found = Process { pid: 42, parent: 7, group: 40, started: 9001, zombie: false, becoming: false, name };
+        assert_eq!(parse_stat(line), Some(found.clone()));
+        let whole = |memory: u64, code: u64, environment_end: u64| {
+            format!(
+                "42 (a) (b c) S 7 40 42 0 -1 0 1 2 3 4 5 6 7 8 20 0 1 0 9001 {memory} 50 18446744073709551615 {code} 2 3 0 0 0 \
+                 0 4096 0 0 0 0 17 1 0 0 0 0 0 5 6 7 8 9 10 {environment_end} 0"
+            )
+        };
+        // As usual; before its end; of somebody who keeps it to himself; between two programs.
+        for (memory, code, environment_end, becoming) in
+            [(1_000, 99, 11, false), (0, 0, 0, false), (1_000, 1, 0, false), (1_000, 0, 0, true)]
+        {
+            let line = whole(memory, code, environment_end);
+            assert_eq!(parse_stat(&line), Some(Process { becoming, ..found.clone() }), "{line}");
+        }
         assert_eq!(parse_stat("42 (x"), None);
         assert_eq!(parse_stat(""), None);
     }

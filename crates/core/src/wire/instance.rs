@@ -41,6 +41,9 @@ pub struct InstanceFile {
     /// How long the worker may take to end after it was asked to, in milliseconds, before it is killed.
     #[serde(default = "default_stop_ms")]
     pub stop_ms: u64,
+    /// What jobs start is put into a control group, where the machine allows that.
+    #[serde(default = "yes")]
+    pub cgroup: bool,
     /// Hooks of the machine's owner (`spec/pipeline.md` 1.15).
     #[serde(default)]
     pub hooks_dir: Option<PathBuf>,
@@ -59,6 +62,10 @@ fn default_beat_ms() -> u64 {
 
 fn default_self_kill_ms() -> u64 {
     120_000
+}
+
+fn yes() -> bool {
+    true
 }
 
 fn default_stop_ms() -> u64 {

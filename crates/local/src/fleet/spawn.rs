@@ -189,6 +189,7 @@ fn describe(inner: &Inner, launch: &Launch, instance: &InstanceId, token: Instan
         stop_ms: millis(settings.stop),
         hooks_dir: settings.hooks_dir.clone(),
         plugins_dir: settings.plugins_dir.clone(),
+        cgroup: true,
         plugin_mirrors: settings.plugin_mirrors.clone(),
     }
 }
