@@ -89,11 +89,9 @@ impl Control {
 
     /// What ends this attempt; `limit` is the time from now on after which it ends by time-out.
     pub(crate) fn watch(&self, attempt: &AttemptId, limit: Option<Duration>) -> Watch {
-        Watch {
-            control: self.clone(),
-            attempt: attempt.clone(),
-            deadline: limit.and_then(|limit| Instant::now().checked_add(limit)),
-        }
+        let started = Instant::now();
+        let deadline = limit.and_then(|limit| started.checked_add(limit));
+        Watch { control: self.clone(), attempt: attempt.clone(), started, deadline: watch::Sender::new(deadline) }
     }
 }
 
@@ -102,13 +100,19 @@ impl Control {
 pub(crate) struct Watch {
     control: Control,
     attempt: AttemptId,
-    deadline: Option<Instant>,
+    started: Instant,
+    deadline: watch::Sender<Option<Instant>>,
 }
 
 impl Watch {
+    /// Gives the job this much time, from its start on.
+    pub(crate) fn limit(&self, limit: Duration) {
+        self.deadline.send_replace(self.started.checked_add(limit));
+    }
+
     /// Why the job is to end, if it is.
     pub(crate) fn now(&self) -> Option<Ending> {
-        if self.deadline.is_some_and(|at| Instant::now() >= at) {
+        if self.deadline.borrow().is_some_and(|at| Instant::now() >= at) {
             self.control.cancel(&self.attempt, CancelReason::Timeout);
         }
         self.control.0.borrow().ending(&self.attempt)
@@ -120,12 +124,19 @@ impl Watch {
             if let Some(ending) = self.now() {
                 return ending;
             }
-            let wished = self.control.until(|wishes| wishes.ending(&self.attempt).is_some());
-            match self.deadline {
-                Some(at) => {
-                    let _ = tokio::time::timeout_at(at, wished).await;
+            let mut moved = self.deadline.subscribe();
+            let deadline = *moved.borrow_and_update();
+            let over = async {
+                match deadline {
+                    Some(at) => tokio::time::sleep_until(at).await,
+                    None => std::future::pending().await,
                 }
-                None => wished.await,
+            };
+            tokio::select! {
+                () = self.control.until(|wishes| wishes.ending(&self.attempt).is_some()) => {}
+                () = over => {}
+                // The sender lives in `self`.
+                _ = moved.changed() => {}
             }
         }
     }

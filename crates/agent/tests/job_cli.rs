@@ -302,8 +302,8 @@ tidegate-agent env get CI && exit 9
 tidegate-agent env get REGION OWN --format json
 tidegate-agent env set LATE=now
 SHOUT=1 tidegate-agent env dump --format json-pretty | grep SHOUT
-for group in '' pipeline meta-data artifact annotate annotation env redactor; do tidegate-agent $group --help > help; test -s help; done
-for gone in lock secret build oidc; do tidegate-agent $gone x 2> error && exit 9; grep -q "$gone. is a command that this agent does not have" error; done
+for group in '' pipeline meta-data artifact annotate annotation env redactor lock step build job secret; do tidegate-agent $group --help > help; test -s help; done
+for gone in cache oidc pause tool; do tidegate-agent $gone x 2> error && exit 9; grep -q "$gone. is a command that this agent does not have" error; done
 true
 "#,
     );

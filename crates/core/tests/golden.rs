@@ -259,6 +259,9 @@ fn builds(visit: &mut impl Visit) {
     visit.record("build-input-cancel", build::Input::Cancel { by: "mona".into() });
     visit.record("build-input-retry", build::Input::Retry { job: Some(JobIndex(1)), by: "mona".into() });
     visit.record("build-input-unblock", build::Input::Unblock { job: JobIndex(3), by: "mona".into(), form: None });
+    let change = build::StepChange::Label("Deploy".into());
+    visit.record("build-input-change-step", build::Input::ChangeStep { job: JobIndex(1), uuid: "u".into(), change });
+    visit.record("build-input-cancel-step", build::Input::CancelStep { job: JobIndex(1) });
     visit.record("build-input-granted", build::Input::Granted { job: JobIndex(0), round: 2 });
 }
 

@@ -75,6 +75,9 @@ verbs!(
     fetch_artifacts,
     annotate,
     show_step,
+    update_step,
+    cancel_step,
+    cancel_own_build,
     git_credential,
     secrets
 );

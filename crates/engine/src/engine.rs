@@ -187,7 +187,9 @@ impl Engine {
         for reference in &build.segments {
             segments.push(self.segment(&reference.blob).await?);
         }
-        Ok(Graph::new(&build.segments, segments))
+        let mut graph = Graph::new(&build.segments, segments);
+        graph.rename(&build.changes);
+        Ok(graph)
     }
 
     /// A stored segment, from memory if it was used lately: segments never change.

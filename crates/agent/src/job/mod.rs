@@ -4,6 +4,7 @@ pub(crate) mod api;
 mod dirs;
 pub(crate) mod env;
 mod hooks;
+mod locks;
 mod outcome;
 mod phases;
 mod plugins;

@@ -50,7 +50,7 @@ pub(crate) async fn run(host: &Host, mut assignment: Assignment) {
     let prepared = JobDir::create(&host.instance.work_dir, &attempt);
     let (outcome, log, dir) = match (opened, prepared) {
         (Ok(log), Ok(dir)) => {
-            let outcome = match JobApi::open(host, &attempt, &dir, &log) {
+            let outcome = match JobApi::open(host, &attempt, &dir, &log, &watch) {
                 Ok(api) => {
                     let job = Job::new(host, &assignment, &watch, &log, &dir, &api);
                     let mut outcome = tokio::select! {

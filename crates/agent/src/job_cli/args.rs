@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tidegate_core::wire::job::AnnotationStyle;
@@ -42,6 +43,15 @@ pub(super) enum Command {
     /// What is known of the steps of the build.
     #[command(subcommand)]
     Step(Step),
+    /// The build of this job.
+    #[command(subcommand)]
+    Build(Build),
+    /// This job itself.
+    #[command(subcommand)]
+    Job(Job),
+    /// Locks between the jobs of this machine. The end of a job frees what it holds.
+    #[command(subcommand)]
+    Lock(Lock),
     /// The environment of what runs next in this job.
     #[command(subcommand)]
     Env(Env),
@@ -247,6 +257,124 @@ pub(super) enum Step {
         /// The key or label of the step; the one of this job when not given.
         #[arg(long)]
         step: Option<String>,
+        /// Accepted for the sake of existing scripts: only the job's own build can be reached.
+        #[arg(long, hide = true)]
+        build: Option<String>,
+        /// Accepted for the sake of existing scripts; has no effect.
+        #[arg(long, hide = true)]
+        format: Option<String>,
+    },
+    /// Change a step, for as long as the build lasts.
+    Update {
+        /// label, or priority.
+        attribute: String,
+        /// Read from standard input when not given.
+        #[arg(allow_hyphen_values = true)]
+        value: Option<String>,
+        /// Put the text behind the label that is there.
+        #[arg(long)]
+        append: bool,
+        /// The key or label of the step; the one of this job when not given.
+        #[arg(long)]
+        step: Option<String>,
+        /// Accepted for the sake of existing scripts: only the job's own build can be reached.
+        #[arg(long, hide = true)]
+        build: Option<String>,
+    },
+    /// Cancel all jobs of a step that are not over.
+    Cancel {
+        /// The key or label of the step; the one of this job when not given.
+        #[arg(long)]
+        step: Option<String>,
+        /// Accepted for the sake of existing scripts: only the job's own build can be reached.
+        #[arg(long, hide = true)]
+        build: Option<String>,
+        /// Accepted for the sake of existing scripts: jobs that run always get their grace period.
+        #[arg(long, hide = true)]
+        force: bool,
+        /// Accepted for the sake of existing scripts; has no effect.
+        #[arg(long, hide = true)]
+        force_grace_period_seconds: Option<u32>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Build {
+    /// Cancel the build, this job included.
+    Cancel {
+        /// The id of the build; only the job's own can be reached.
+        #[arg(long)]
+        build: Option<String>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Job {
+    /// Change this job.
+    Update {
+        /// timeout: minutes from the start of the job on.
+        attribute: String,
+        /// Read from standard input when not given.
+        value: Option<String>,
+        /// The id of the job; only this one can be changed.
+        #[arg(long)]
+        job: Option<String>,
+    },
+}
+
+/// How long a lock is waited for.
+#[derive(Debug, Args)]
+pub(super) struct Patience {
+    /// Give up after this time, such as `90s` or `5m`; waits for ever when not given, or 0.
+    #[arg(long, env = "BUILDKITE_LOCK_WAIT_TIMEOUT", value_parser = super::duration::parse, value_name = "TIME")]
+    pub(super) lock_wait_timeout: Option<Duration>,
+    #[command(flatten)]
+    scope: LockScope,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct LockScope {
+    /// Locks are those of the machine.
+    #[arg(long, env = "BUILDKITE_LOCK_SCOPE", hide = true, value_parser = ["machine"])]
+    lock_scope: Option<String>,
+    /// Accepted for the sake of existing scripts; has no effect.
+    #[arg(long, hide = true)]
+    sockets_path: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Lock {
+    /// Wait for a lock, take it, and print the token that lets go of it.
+    Acquire {
+        key: String,
+        #[command(flatten)]
+        patience: Patience,
+    },
+    /// Let go of a lock.
+    Release {
+        key: String,
+        /// What `acquire` printed.
+        token: String,
+        #[command(flatten)]
+        scope: LockScope,
+    },
+    /// Print `do` when the work of this key is yours to do, or `done` once somebody has done it.
+    Do {
+        key: String,
+        #[command(flatten)]
+        patience: Patience,
+    },
+    /// Say that the work of this key is done. It stays done until the machine is started again.
+    Done {
+        key: String,
+        #[command(flatten)]
+        scope: LockScope,
+    },
+    /// Print what a lock says: nothing when it is free.
+    Get {
+        key: String,
+        #[command(flatten)]
+        scope: LockScope,
     },
 }
 

@@ -7,8 +7,10 @@ mod artifact;
 mod client;
 mod credential;
 mod download;
+mod duration;
 mod env;
 mod input;
+mod lock;
 mod meta_data;
 mod pipeline;
 mod secret;
@@ -30,20 +32,8 @@ use args::{Arguments, Command};
 pub(crate) const CREDENTIALS: &str = "git-credentials-helper";
 
 /// Commands that scripts may expect and that do not exist here.
-const MISSING: [&str; 12] = [
-    "bootstrap",
-    "build",
-    "cache",
-    "job",
-    "kubernetes-bootstrap",
-    "lock",
-    "oidc",
-    "pause",
-    "resume",
-    "start",
-    "stop",
-    "tool",
-];
+const MISSING: [&str; 9] =
+    ["bootstrap", "cache", "kubernetes-bootstrap", "oidc", "pause", "resume", "start", "stop", "tool"];
 
 /// Whether a process with these arguments, its own name first, is to be the command line of a job.
 pub fn is_job_cli(args: impl IntoIterator<Item = OsString>) -> bool {
@@ -84,6 +74,9 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Env(command) => env::run(&command),
         Command::Redactor(command) => env::redactor(&command),
         Command::GitCredentialsHelper { operation } => credential::run(&operation),
+        Command::Lock(command) => lock::run(&command),
+        Command::Build(args::Build::Cancel { build }) => step::cancel_build(build.as_deref()),
+        Command::Job(command) => step::job(&command),
         Command::Secret(command) => secret::run(&command),
         Command::Other(words) => {
             let name = words.first().map(|word| word.to_string_lossy()).unwrap_or_default();

@@ -41,6 +41,42 @@ pub(crate) struct Repository {
     pub(crate) path: String,
 }
 
+/// [`Lock`], answered by [`Locked`].
+pub(crate) const LOCK: &str = "/tidegate/v0/lock";
+/// [`StepUpdate`], answered by [`StepAnswer`](tidegate_core::wire::job::StepAnswer).
+pub(crate) const UPDATE_STEP: &str = "/tidegate/v0/step/update";
+/// As [`STEP`].
+pub(crate) const CANCEL_STEP: &str = "/tidegate/v0/step/cancel";
+/// Nothing, answered by [`Canceled`](tidegate_core::wire::job::Canceled).
+pub(crate) const CANCEL_BUILD: &str = "/tidegate/v0/build/cancel";
+/// Minutes from the start of the job on, answered by nothing.
+pub(crate) const TIMEOUT: &str = "/tidegate/v0/job/timeout";
+
+/// What is wanted of a lock.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Lock {
+    Acquire { key: String, wait_ms: Option<u64> },
+    Release { key: String, token: String },
+    Do { key: String, wait_ms: Option<u64> },
+    Done { key: String },
+    Get { key: String },
+}
+
+/// What a lock says.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Locked {
+    pub(crate) state: String,
+}
+
+/// A step to change.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct StepUpdate {
+    pub(crate) step: Option<String>,
+    pub(crate) uuid: String,
+    pub(crate) change: tidegate_core::build::StepChange,
+}
+
 /// Secrets to get.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Secrets {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::retry::counts_as_silent;
 use super::upload::Upload;
-use super::{Build, Cancel, Did, Graph, JobState, Limits, Verdict, after_end};
+use super::{Build, Cancel, Did, Graph, JobState, Limits, StepChange, Verdict, after_end};
 use crate::attempt::{Attempt, Cause, Phase};
 use crate::ids::JobIndex;
 use crate::plan::{Retry, SoftFail};
@@ -55,6 +55,20 @@ pub enum Input {
         /// The stored form with the values of its fields, checked; none if it has no fields.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         form: Option<String>,
+    },
+    /// A job changed a step.
+    ChangeStep {
+        /// Any job of the step.
+        job: JobIndex,
+        /// Names the wish: folding it twice changes nothing.
+        uuid: String,
+        /// What.
+        change: StepChange,
+    },
+    /// A job cancelled a step.
+    CancelStep {
+        /// Any job of the step.
+        job: JobIndex,
     },
     /// The concurrency group gave the job a slot.
     Granted {
@@ -165,6 +179,8 @@ impl Build {
                     self.touch();
                 }
             }
+            Input::ChangeStep { job, uuid, change } => self.change_step(graph, *job, uuid, change),
+            Input::CancelStep { job } => self.cancel_step(graph, *job),
             Input::Granted { job, round } => {
                 if let Some(cell) = self.cells.get_mut(job.0 as usize)
                     && cell.in_group

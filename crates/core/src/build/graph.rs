@@ -9,8 +9,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::SegmentRef;
 use super::schedule::{Schedule, What};
+use super::{SegmentRef, StepChanges};
 use crate::ids::JobIndex;
 use crate::plan::{CommandStep, DependsOn, Job, JobSpec, Segment, Step, StepKind};
 
@@ -69,6 +69,8 @@ pub struct JobRef<'a> {
     pub index: usize,
     /// The segment it is from.
     pub segment: usize,
+    /// What a job of the build has called the step since.
+    renamed: Option<&'a str>,
 }
 
 impl<'a> JobRef<'a> {
@@ -79,7 +81,7 @@ impl<'a> JobRef<'a> {
 
     /// What people see.
     pub fn label(&self) -> &'a str {
-        self.job.and_then(|job| job.label.as_deref()).unwrap_or(&self.step.label)
+        self.renamed.or_else(|| self.job.and_then(|job| job.label.as_deref())).unwrap_or(&self.step.label)
     }
 }
 
@@ -87,6 +89,8 @@ impl<'a> JobRef<'a> {
 #[derive(Clone, Debug, Default)]
 pub struct Graph {
     segments: Vec<Arc<Segment>>,
+    /// Labels that jobs of the build gave to steps, by the steps' first jobs.
+    renamed: HashMap<u32, String>,
     /// Every step, in the order of segments.
     pub steps: Vec<Node>,
     /// Steps in the order in which they count.
@@ -217,7 +221,8 @@ impl Graph {
             StepKind::Wait { .. } | StepKind::Block(_) | StepKind::Input(_) | StepKind::Trigger(_) => None,
         };
         let job = command.and_then(|c| c.jobs.get(index));
-        Some(JobRef { step: written, command, job, index, segment: node.segment })
+        let renamed = self.renamed.get(&node.first).map(String::as_str);
+        Some(JobRef { step: written, command, job, index, segment: node.segment, renamed })
     }
 
     /// Places of all jobs, in the order in which steps count.
@@ -226,6 +231,12 @@ impl Graph {
             let node = &self.steps[s];
             (node.first..node.first + node.count).map(JobIndex)
         })
+    }
+
+    /// Applies what jobs changed.
+    pub fn rename(&mut self, changes: &[StepChanges]) {
+        let renamed = changes.iter().filter_map(|change| Some((change.job.0, change.label.clone()?)));
+        self.renamed = renamed.collect();
     }
 
     /// How many jobs there are.

@@ -7,6 +7,7 @@
 
 mod acts;
 mod cell;
+mod change;
 mod effects;
 mod fold;
 mod form;
@@ -21,6 +22,7 @@ use serde::{Deserialize, Serialize};
 
 pub use acts::{Act, Did};
 pub use cell::{Cell, Cells, JobState};
+pub use change::{LONGEST_LABEL, MOST_CHANGED, StepChange, StepChanges};
 pub use effects::{Done, Effect};
 pub use fold::{Ended, Folded, Input};
 pub use form::MAX_FIELDS;
@@ -230,6 +232,9 @@ pub struct Build {
     /// Who did what to it, oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub acts: Vec<Act>,
+    /// What jobs changed of the steps.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<StepChanges>,
     /// When the first job was claimed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_at: Option<Timestamp>,
@@ -275,6 +280,7 @@ impl Build {
             lines: Vec::new(),
             cancel: None,
             acts: Vec::new(),
+            changes: Vec::new(),
             started_at: None,
             finished_at: None,
             shown: 1,

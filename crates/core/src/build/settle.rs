@@ -9,7 +9,7 @@ use super::schedule::{How, What};
 use super::{Build, BuildState, JobState, Line, StepRef};
 use crate::fleet::Requirement;
 use crate::ids::JobIndex;
-use crate::plan::{CommandStep, StepKind};
+use crate::plan::StepKind;
 use crate::time::Timestamp;
 
 /// What a step is for those that depend on it.
@@ -280,7 +280,8 @@ impl Build {
             }
             JobState::Scheduled => {
                 if let (Some(command), Some(spec)) = (written.command, written.spec()) {
-                    self.issue(place, command, Requirement::new(&spec.agents));
+                    let priority = self.priority_of(look.graph, job, command.priority);
+                    self.issue(place, priority, Requirement::new(&spec.agents));
                 }
             }
             _ => {}
@@ -289,15 +290,10 @@ impl Build {
     }
 
     /// Puts a new attempt of a job on its line.
-    fn issue(&mut self, place: usize, command: &CommandStep, requirement: Requirement) {
-        let same = |line: &Line| line.requirement == requirement && line.priority == command.priority;
+    fn issue(&mut self, place: usize, priority: i64, requirement: Requirement) {
+        let same = |line: &Line| line.requirement == requirement && line.priority == priority;
         let line = self.lines.iter().position(same).unwrap_or_else(|| {
-            self.lines.push(Line {
-                requirement: requirement.clone(),
-                priority: command.priority,
-                issued: 0,
-                published: 0,
-            });
+            self.lines.push(Line { requirement: requirement.clone(), priority, issued: 0, published: 0 });
             self.lines.len() - 1
         });
         self.lines[line].issued += 1;

@@ -8,10 +8,14 @@
 //! | `fetch_artifacts` | [`FetchArtifacts`] | [`FetchArtifactsAnswer`] |
 //! | `annotate` | [`Annotate`] | [`AnnotateAnswer`] |
 //! | `show_step` | [`Step`] | [`StepAnswer`] |
+//! | `update_step` | [`UpdateStep`] | [`StepAnswer`] |
+//! | `cancel_step` | [`Step`] | [`StepAnswer`] |
+//! | `cancel_own_build` | [`CancelOwnBuild`] | [`Canceled`] |
 
 use serde::{Deserialize, Serialize};
 
 use super::gate::ArtifactFile;
+use crate::build::StepChange;
 use crate::ids::AttemptId;
 
 /// Reads or writes the meta-data of the build: texts under names, of which the last write wins.
@@ -118,6 +122,35 @@ pub struct Step {
     #[serde(default)]
     pub step: Option<String>,
 }
+
+/// Changes a step of the build, for as long as the build lasts.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct UpdateStep {
+    /// As in [`super::gate::Beat`].
+    pub boot: String,
+    /// The held attempt.
+    pub attempt: AttemptId,
+    /// As in [`Step`].
+    #[serde(default)]
+    pub step: Option<String>,
+    /// Chosen by the caller: makes a repetition harmless.
+    pub uuid: String,
+    /// What is wanted.
+    pub change: StepChange,
+}
+
+/// Cancels the build of the attempt, the attempt included.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct CancelOwnBuild {
+    /// As in [`super::gate::Beat`].
+    pub boot: String,
+    /// The held attempt.
+    pub attempt: AttemptId,
+}
+
+/// The answer to [`CancelOwnBuild`].
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+pub struct Canceled {}
 
 /// A step of the build.
 #[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]

@@ -19,7 +19,9 @@ use tokio::task::AbortHandle;
 
 use super::dirs::JobDir;
 use super::env::JobEnv;
+use super::locks::Locks;
 use super::run::Host;
+use crate::control::Watch;
 use crate::output::{Log, Redactions};
 
 /// Where the socket is.
@@ -49,6 +51,8 @@ struct Shared {
     /// Counts the artifacts.
     artifacts: AtomicU32,
     redactions: Redactions,
+    locks: Locks,
+    watch: Watch,
     env: Mutex<Published>,
 }
 
@@ -68,7 +72,7 @@ impl std::fmt::Debug for Published {
 
 impl JobApi {
     /// Listens, and makes the commands that call it.
-    pub(crate) fn open(host: &Host, attempt: &AttemptId, dir: &JobDir, log: &Log) -> io::Result<Self> {
+    pub(crate) fn open(host: &Host, attempt: &AttemptId, dir: &JobDir, log: &Log, watch: &Watch) -> io::Result<Self> {
         let program = std::env::current_exe()?;
         for name in NAMES {
             symlink(&program, dir.bin.join(name))?;
@@ -85,6 +89,8 @@ impl JobApi {
             uploads: Mutex::default(),
             artifacts: AtomicU32::new(0),
             redactions: log.redactions(),
+            locks: Locks::new(host.instance.mirrors_dir.join("locks")),
+            watch: watch.clone(),
             env: Mutex::default(),
         });
         let router = routes::router(Arc::clone(&shared));
@@ -136,6 +142,7 @@ impl JobApi {
 
     /// Answers nobody any more. How many pipeline uploads were accepted.
     pub(crate) fn close(self) -> u32 {
+        self.shared.locks.close();
         let uploads = self.shared.uploads.lock().unwrap_or_else(PoisonError::into_inner).len();
         u32::try_from(uploads).unwrap_or(u32::MAX)
     }
@@ -143,6 +150,8 @@ impl JobApi {
 
 impl Drop for JobApi {
     fn drop(&mut self) {
+        // Whoever still waits for a lock must not get it.
+        self.shared.locks.close();
         self.server.abort();
     }
 }

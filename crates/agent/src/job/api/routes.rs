@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
@@ -14,12 +15,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tidegate_core::build::StepChange;
 use tidegate_core::ids::AttemptId;
 use tidegate_core::wire::credential::{GitCredential, GitCredentialAnswer};
 use tidegate_core::wire::gate::{Refusal, Upload, UploadAnswer};
 use tidegate_core::wire::job::{
-    Annotate, AnnotateAnswer, AnnotateAsk, FetchArtifacts, FetchArtifactsAnswer, FindArtifacts, FindArtifactsAnswer,
-    MetaData, MetaDataAnswer, MetaDataAsk, Step, StepAnswer,
+    Annotate, AnnotateAnswer, AnnotateAsk, CancelOwnBuild, Canceled, FetchArtifacts, FetchArtifactsAnswer,
+    FindArtifacts, FindArtifactsAnswer, MetaData, MetaDataAnswer, MetaDataAsk, Step, StepAnswer, UpdateStep,
 };
 use tidegate_core::wire::secret::{Secrets, SecretsAnswer};
 use tidegate_pipeline::Limits;
@@ -46,6 +48,11 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .route(wire::ANNOTATE, post(annotate))
         .route(wire::STEP, post(step))
         .route(wire::SECRETS, post(secrets))
+        .route(wire::LOCK, post(lock))
+        .route(wire::UPDATE_STEP, post(update_step))
+        .route(wire::CANCEL_STEP, post(cancel_step))
+        .route(wire::CANCEL_BUILD, post(cancel_build))
+        .route(wire::TIMEOUT, post(timeout))
         .route(wire::ENV, get(env).patch(change_env).delete(unset_env))
         .route(wire::REDACTIONS, post(redact))
         .route(wire::GIT_CREDENTIAL, post(git_credential))
@@ -234,6 +241,74 @@ async fn git_credential(State(shared): State<Arc<Shared>>, body: Bytes) -> Respo
         shared.redactions.add(vec![given.password.clone(), pair]).await;
     }
     answer(result)
+}
+
+async fn update_step(State(shared): State<Arc<Shared>>, body: Bytes) -> Response {
+    match read::<wire::StepUpdate>(&body) {
+        Ok(mut asked) => {
+            if let StepChange::Label(text) | StepChange::Append(text) = &mut asked.change {
+                shared.keep_secret(text, "the label of a step").await;
+            }
+            let request = UpdateStep {
+                boot: shared.boot(),
+                attempt: shared.attempt.clone(),
+                step: asked.step,
+                uuid: asked.uuid,
+                change: asked.change,
+            };
+            shared.ask::<_, StepAnswer>("update_step", request).await
+        }
+        Err(refusal) => *refusal,
+    }
+}
+
+async fn cancel_step(State(shared): State<Arc<Shared>>, body: Bytes) -> Response {
+    match read(&body) {
+        Ok(step) => {
+            let request = Step { boot: shared.boot(), attempt: shared.attempt.clone(), step };
+            shared.ask::<_, StepAnswer>("cancel_step", request).await
+        }
+        Err(refusal) => *refusal,
+    }
+}
+
+async fn cancel_build(State(shared): State<Arc<Shared>>) -> Response {
+    let request = CancelOwnBuild { boot: shared.boot(), attempt: shared.attempt.clone() };
+    shared.ask::<_, Canceled>("cancel_own_build", request).await
+}
+
+/// The time limit is the agent's to keep: nobody else has to be asked.
+async fn timeout(State(shared): State<Arc<Shared>>, body: Bytes) -> Response {
+    let minutes: u32 = match read(&body) {
+        Ok(minutes) => minutes,
+        Err(refusal) => return *refusal,
+    };
+    shared.watch.limit(Duration::from_secs(u64::from(minutes) * 60));
+    let what = if minutes == 1 { "1 minute" } else { &format!("{minutes} minutes") };
+    shared.redactions.say(format!("The job now has {what} from its start on.")).await;
+    axum::Json(()).into_response()
+}
+
+async fn lock(State(shared): State<Arc<Shared>>, body: Bytes) -> Response {
+    let asked: wire::Lock = match read(&body) {
+        Ok(asked) => asked,
+        Err(refusal) => return *refusal,
+    };
+    let locks = &shared.locks;
+    let result = match asked {
+        wire::Lock::Acquire { key, wait_ms } => locks.acquire(&key, wait_ms.map(Duration::from_millis)).await,
+        wire::Lock::Release { key, token } => locks.release(&key, &token).map(|()| String::new()),
+        wire::Lock::Do { key, wait_ms } => locks
+            .begin(&key, wait_ms.map(Duration::from_millis))
+            .await
+            .map(|ours| if ours { "do" } else { "done" }.to_owned()),
+        wire::Lock::Done { key } => locks.done(&key).map(|()| String::new()),
+        wire::Lock::Get { key } => locks.get(&key),
+    };
+    match result {
+        Ok(state) => axum::Json(wire::Locked { state }).into_response(),
+        Err(error) => refuse(StatusCode::UNPROCESSABLE_ENTITY, error.to_string()),
+    }
 }
 
 /// Secrets of the owner, hidden in the log before anybody can print them.
