@@ -119,6 +119,10 @@ pub(crate) enum Command {
     /// Keep secrets for jobs
     #[command(subcommand)]
     Secret(Secret),
+    /// Say why a build or a job waits, and what would end the wait
+    Why(Why),
+    /// List concurrency groups, who holds them and who waits
+    Groups,
     /// List machines
     Instances,
     /// Sign a webhook payload and post it as GitHub would
@@ -308,6 +312,15 @@ pub(crate) struct WhichSecret {
     /// Only for builds of this pipeline; beats one of the same name for all
     #[arg(long, value_name = "SLUG", value_parser = pipeline_slug)]
     pub(crate) pipeline: Option<PipelineSlug>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Why {
+    /// `N`, `pipeline#N` or an id
+    #[arg(value_parser = build_name)]
+    pub(crate) build: String,
+    /// A key, `key:index`, a label or an id [default: all jobs that others may wait for]
+    pub(crate) job: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -116,6 +116,8 @@ pub fn routes(engine: Arc<Engine>, token: ApiToken) -> Router {
         .route("/api/builds/{build}/cancel", post(cancel))
         .route("/api/builds/{build}/retry", post(retry))
         .route("/api/builds/{build}/unblock", post(unblock))
+        .route("/api/builds/{build}/why", get(why))
+        .route("/api/groups", get(groups))
         .route("/api/builds/{build}/log", get(log_position))
         .route("/api/builds/{build}/artifacts", get(artifacts))
         .route("/api/log", get(log_part))
@@ -177,6 +179,15 @@ async fn retry(
 async fn unblock(State(engine): State<Arc<Engine>>, Path(build): Path<String>, Json(wish): Json<Unblock>) -> Answer {
     let id = engine.unblock(&name(&build)?, &wish).await?;
     Ok(Json(engine.show_build(&BuildName::Id(id)).await?).into_response())
+}
+
+async fn why(State(engine): State<Arc<Engine>>, Path(build): Path<String>, Query(query): Query<JobQuery>) -> Answer {
+    let job = query.job.map(JobName);
+    Ok(Json(engine.why(&name(&build)?, job.as_ref()).await?).into_response())
+}
+
+async fn groups(State(engine): State<Arc<Engine>>) -> Answer {
+    Ok(Json(engine.list_groups().await?).into_response())
 }
 
 async fn log_position(

@@ -285,6 +285,7 @@ fn fleets(visit: &mut impl Visit) {
         asked_at: Timestamp(70_000),
         alive: BTreeMap::from([(machine(2), (pool(), "a".to_owned()))]),
         gone: BTreeMap::from([(machine(1), "spot interruption".to_owned())]),
+        taken: std::collections::BTreeSet::new(),
         beats: BTreeMap::from([(machine(2), 17)]),
     };
     let claimed = fleet::Input::Claimed { instance: machine(1), pool: pool(), attempt: attempt_id(0, 1), seq: 2 };

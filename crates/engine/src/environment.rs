@@ -35,6 +35,7 @@ fn tag(build: &Build) -> String {
 fn of_build(settings: &Settings, build: &Build, repository: Option<&RepositorySource>) -> Env {
     let facts = &build.facts;
     let source = if facts.source == "webhook" { "push" } else { "" };
+    let parent = facts.triggered_by.as_deref();
     let entries: Vec<(&str, String)> = vec![
         ("BUILDKITE", "true".into()),
         ("CI", "true".into()),
@@ -64,6 +65,9 @@ fn of_build(settings: &Settings, build: &Build, repository: Option<&RepositorySo
         ("BUILDKITE_PULL_REQUEST_BASE_BRANCH", String::new()),
         ("BUILDKITE_PULL_REQUEST_REPO", String::new()),
         ("BUILDKITE_REBUILT_FROM_BUILD_ID", facts.rebuilt_from.as_ref().map_or_else(String::new, ToString::to_string)),
+        ("BUILDKITE_TRIGGERED_FROM_BUILD_ID", parent.map_or_else(String::new, |by| by.build.to_string())),
+        ("BUILDKITE_TRIGGERED_FROM_BUILD_NUMBER", parent.map_or_else(String::new, |by| by.number.to_string())),
+        ("BUILDKITE_TRIGGERED_FROM_BUILD_PIPELINE_SLUG", parent.map_or_else(String::new, |by| by.pipeline.to_string())),
     ];
     entries.into_iter().filter(|(_, value)| !value.is_empty()).map(|(name, value)| (name.to_owned(), value)).collect()
 }

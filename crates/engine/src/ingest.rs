@@ -8,7 +8,7 @@
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use tidegate_core::build::{Build, Facts};
+use tidegate_core::build::{Build, Facts, TriggeredBy};
 use tidegate_core::event::{Event, EventKind, GitRef, Push};
 use tidegate_core::ids::{BuildId, CommitSha, DeliveryId, PipelineSlug, derived_uuid};
 use tidegate_core::plan::Env;
@@ -21,6 +21,7 @@ use crate::actors::Actor;
 use crate::engine::{Engine, PipelineSettings};
 use crate::error::Error;
 use crate::expand::{Text, errors_in_words};
+use crate::gate::MetaDataRecord;
 use crate::keys;
 use crate::ports::{Expect, PortError, RepositorySource};
 
@@ -78,6 +79,12 @@ impl RefRecord {
     }
 }
 
+/// What events told of a repository.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+struct RepositoryRecord {
+    default_branch: String,
+}
+
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 struct BuildKeyRecord {
     build: BuildId,
@@ -101,8 +108,10 @@ pub(crate) struct Wanted {
     pub(crate) source: &'static str,
     pub(crate) trust: Trust,
     pub(crate) env: Env,
+    pub(crate) meta_data: Vec<(String, String)>,
     pub(crate) default_branch: String,
     pub(crate) rebuilt_from: Option<BuildId>,
+    pub(crate) triggered_by: Option<TriggeredBy>,
     /// What made it: two wishes with one trigger are one build.
     pub(crate) trigger: String,
 }
@@ -146,6 +155,7 @@ impl Engine {
             return Ok(Err(format!("the repository `{}` (id {id}) is not configured", push.repository.full_name)));
         };
         let trigger = self.note_move(push, delivery).await?;
+        self.note_default_branch(repository, &push.repository.default_branch).await?;
         if push.deleted || push.after.is_zero() {
             return Ok(Err(format!("`{}` was deleted", push.git_ref.full())));
         }
@@ -173,8 +183,10 @@ impl Engine {
             // Whoever can push to a branch or a tag of the repository itself has write access.
             trust: Trust::Trusted,
             env: Vec::new(),
+            meta_data: Vec::new(),
             default_branch: push.repository.default_branch.clone(),
             rebuilt_from: None,
+            triggered_by: None,
             trigger,
         };
         let mut builds = Vec::new();
@@ -205,6 +217,47 @@ impl Engine {
         }
     }
 
+    async fn note_default_branch(&self, repository: &RepositorySource, name: &str) -> Result<(), Error> {
+        let key = keys::repository(repository.id);
+        let known = self.load::<RepositoryRecord>(&key).await?;
+        if name.is_empty() || known.is_some_and(|known| known.body.default_branch == name) {
+            return Ok(());
+        }
+        self.save(key, &RepositoryRecord { default_branch: name.to_owned() }, Expect::Any).await.map(|_| ())
+    }
+
+    /// The default branch of a repository: what its events said last, else `main` or `master` if it is there, else
+    /// nothing.
+    pub(crate) async fn default_branch(&self, repository: &RepositorySource) -> Result<String, Error> {
+        if let Some(known) = self.load::<RepositoryRecord>(&keys::repository(repository.id)).await? {
+            return Ok(known.body.default_branch);
+        }
+        for name in ["main", "master"] {
+            match self.ports.repositories.resolve(repository, name).await {
+                Ok(Some(_)) => return Ok(name.to_owned()),
+                Ok(None) | Err(PortError::Reject { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(String::new())
+    }
+
+    /// The pipeline of this name and its repository.
+    pub(crate) fn find_pipeline(&self, slug: &str) -> Option<(&RepositorySource, PipelineSettings)> {
+        self.settings.repositories.iter().find_map(|repository| {
+            let pipeline = self.pipelines_of(repository).into_iter().find(|p| p.slug.as_str() == slug)?;
+            Some((repository, pipeline))
+        })
+    }
+
+    /// That there is no such pipeline, and which there are.
+    pub(crate) fn no_pipeline(&self, slug: &str) -> String {
+        let pipelines = self.settings.repositories.iter().flat_map(|r| self.pipelines_of(r));
+        let all: Vec<String> = pipelines.map(|p| p.slug.to_string()).collect();
+        let all = if all.is_empty() { "none".to_owned() } else { all.join(", ") };
+        format!("there is no pipeline `{slug}`; configured: {all}")
+    }
+
     /// The pipelines of a repository: those configured, or one of the repository's own name.
     pub(crate) fn pipelines_of(&self, repository: &RepositorySource) -> Vec<PipelineSettings> {
         let configured: Vec<PipelineSettings> =
@@ -226,10 +279,20 @@ impl Engine {
         pipeline: &PipelineSettings,
         wanted: &Wanted,
     ) -> Result<BuildId, Error> {
+        Ok(self.make_numbered_build(repository, pipeline, wanted).await?.0)
+    }
+
+    /// As [`Engine::make_build`], with the build's number.
+    pub(crate) async fn make_numbered_build(
+        &self,
+        repository: &RepositorySource,
+        pipeline: &PipelineSettings,
+        wanted: &Wanted,
+    ) -> Result<(BuildId, u64), Error> {
         let BuildKeyRecord { build: id, number, commit } = self.identify(repository, pipeline, wanted).await?;
         if self.ports.store.get(&keys::build(&id)).await?.is_some() {
             self.ring(&Actor::Build(id.clone())).await?;
-            return Ok(id);
+            return Ok((id, number));
         }
         let facts = Facts {
             id: id.clone(),
@@ -248,10 +311,18 @@ impl Engine {
             created_at: self.now(),
             default_branch: wanted.default_branch.clone(),
             rebuilt_from: wanted.rebuilt_from.clone(),
+            triggered_by: wanted.triggered_by.clone().map(Box::new),
         };
         let build = self.plan(repository, pipeline, facts).await?;
         let actor = Actor::Build(id.clone());
         self.save(keys::pipeline(&pipeline.slug), &repository.id, Expect::Any).await?;
+        for (name, value) in &wanted.meta_data {
+            let record = MetaDataRecord { value: value.clone(), by: None };
+            match self.save(keys::meta_data(&id, name), &record, Expect::Absent).await {
+                Ok(_) | Err(Error::Port(PortError::Conflict)) => {}
+                Err(error) => return Err(error),
+            }
+        }
         // On the index before there is anything that could be forgotten (`spec/hazards.md` C10).
         self.save(keys::active(&actor), &(), Expect::Any).await?;
         match self.save(keys::build(&id), &build, Expect::Absent).await {
@@ -259,7 +330,7 @@ impl Engine {
             Err(error) => return Err(error),
         }
         self.ring(&actor).await?;
-        Ok(id)
+        Ok((id, number))
     }
 
     /// Id, number and commit of the wanted build: the record that is there, or a new one. Numbers may have gaps, never doubles.

@@ -89,6 +89,13 @@ pub(crate) fn group(id: &str) -> Key {
     Key::new(format!("group/{id}"), "group")
 }
 
+/// Groups that ever had a member, by id.
+pub(crate) const GROUPS: &str = "groups";
+
+pub(crate) fn listed_group(id: &str) -> Key {
+    Key::new(GROUPS, id)
+}
+
 pub(crate) fn fleet() -> Key {
     Key::new("fleet/local/local", "fleet")
 }
@@ -140,6 +147,19 @@ pub(crate) fn meta_data_of(build: &BuildId) -> String {
 
 pub(crate) fn meta_data(build: &BuildId, name: &str) -> Key {
     Key::new(meta_data_of(build), name)
+}
+
+pub(crate) fn triggers(build: &BuildId) -> String {
+    format!("triggered/{build}")
+}
+
+pub(crate) fn triggered(build: &BuildId, job: JobIndex, number: u32) -> Key {
+    Key::new(triggers(build), format!("{}{number:04}", attempts_of_job(job)))
+}
+
+/// What is known of a repository by its events.
+pub(crate) fn repository(id: RepositoryId) -> Key {
+    Key::new(format!("repository/{id}"), "repository")
 }
 
 pub(crate) fn forms(build: &BuildId) -> String {

@@ -44,7 +44,7 @@ impl Engine {
                 let swept = match &actor {
                     Actor::Build(id) => self.audit_build(id, &actor).await,
                     Actor::Group(id) => self.audit_group(id).await,
-                    Actor::Fleet | Actor::Report(_) => Ok(()),
+                    Actor::Fleet | Actor::Report(_) | Actor::Deadline(_) => Ok(()),
                 };
                 match swept {
                     Ok(()) => {}
@@ -97,13 +97,7 @@ impl Engine {
         };
         let build = build.body;
         let now = self.now();
-        for (place, cell) in (0u32..).zip(build.cells.iter()) {
-            if !cell.state.has_live_attempt() || cell.create {
-                continue;
-            }
-            let attempt = AttemptId { build: id.clone(), job: JobIndex(place), number: cell.attempt };
-            self.audit_attempt(&build, &attempt, actor, now).await?;
-        }
+        self.audit_attempts(&build, now).await?;
         let (letters, _) = self.list(&keys::inbox(actor), 1).await?;
         let over = build.state.is_final();
         let due = build.due().is_some_and(|at| at <= now);
@@ -116,16 +110,57 @@ impl Engine {
         Ok(())
     }
 
-    async fn audit_attempt(&self, build: &Build, id: &AttemptId, actor: &Actor, now: Timestamp) -> Result<(), Error> {
+    /// Looks at the attempts of a build that may still run. Whoever waits beyond the next sweep's time for its deadline
+    /// is looked at when it comes, not when the sweep does.
+    async fn audit_attempts(&self, build: &Build, now: Timestamp) -> Result<(), Error> {
+        let actor = Actor::Build(build.facts.id.clone());
+        let mut next: Option<Timestamp> = None;
+        for (place, cell) in (0u32..).zip(build.cells.iter()) {
+            if !cell.state.has_live_attempt() || cell.create {
+                continue;
+            }
+            // On no line: a trigger step.
+            if cell.seq == 0 {
+                self.audit_trigger(&build.facts.id, JobIndex(place), cell.attempt).await?;
+                continue;
+            }
+            let id = AttemptId { build: build.facts.id.clone(), job: JobIndex(place), number: cell.attempt };
+            let deadline = self.audit_attempt(build, &id, &actor, now).await?;
+            next = next.into_iter().chain(deadline).min();
+        }
+        match next {
+            Some(at) if at.since(now) <= Self::sweep_interval() => {
+                let deadlines = Actor::Deadline(build.facts.id.clone());
+                self.ring_later(&deadlines, at.since(now).max(Duration::from_millis(1))).await
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Ends the attempts of a build that nobody took until their deadline.
+    pub(crate) async fn audit_deadlines(&self, id: &BuildId) -> Result<(), Error> {
+        let Some(build) = self.load::<Build>(&keys::build(id)).await? else { return Ok(()) };
+        self.audit_attempts(&build.body, self.now()).await
+    }
+
+    /// Returns its deadline if it waits for a machine.
+    async fn audit_attempt(
+        &self,
+        build: &Build,
+        id: &AttemptId,
+        actor: &Actor,
+        now: Timestamp,
+    ) -> Result<Option<Timestamp>, Error> {
         let key = keys::attempt(id);
-        let Some(known) = self.load::<Attempt>(&key).await? else { return Ok(()) };
+        let Some(known) = self.load::<Attempt>(&key).await? else { return Ok(None) };
         let why = || match self.settings.policy.pool_for(&known.body.requirement, build.facts.trust) {
             Some(pool) => format!("no machine of pool `{}` took the job in time", pool.name),
             None => format!("no pool offers `{}`", known.body.requirement),
         };
         let next = match &known.body.phase {
             Phase::Queued if now >= known.body.deadline => known.body.expire(now, &why()),
-            Phase::Queued | Phase::Held(_) => None,
+            Phase::Queued => return Ok(Some(known.body.deadline)),
+            Phase::Held(_) => None,
             // The letter that said so was lost with its transaction's doorbell, or is waiting still: say it again.
             Phase::Ended(_) => {
                 if let Some(ended) = Ended::of(&known.body) {
@@ -134,16 +169,16 @@ impl Engine {
                 None
             }
         };
-        let Some(next) = next else { return Ok(()) };
-        let Some(ended) = Ended::of(&next) else { return Ok(()) };
+        let Some(next) = next else { return Ok(None) };
+        let Some(ended) = Ended::of(&next) else { return Ok(None) };
         let writes = vec![
             Write::Put(self.put(key, &next, Expect::Version(known.version))?),
             Write::Put(self.letter(actor, &build::Input::Ended(ended))?),
         ];
         match self.ports.store.transact(writes).await {
-            Ok(()) => self.ring(actor).await,
+            Ok(()) => self.ring(actor).await.map(|()| None),
             // Claimed in the last moment.
-            Err(PortError::Conflict) => Ok(()),
+            Err(PortError::Conflict) => Ok(None),
             Err(error) => Err(error.into()),
         }
     }

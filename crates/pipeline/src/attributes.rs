@@ -82,7 +82,7 @@ pub(crate) const ATTRIBUTES: &[Attribute] = &[
     row("wait", &["waiter"], WAIT, None),
     row("block", &["manual"], BLOCK, None),
     row("input", &[], INPUT, None),
-    row("trigger", &[], TRIGGER, Some("no build is started")),
+    row("trigger", &[], TRIGGER, None),
     row("group", &[], GROUP, None),
     row("label", &["name"], STEPS | GROUP, None),
     row("key", &["id", "identifier"], STEPS | GROUP, None),

@@ -141,7 +141,7 @@ pub(crate) fn of_put(world: &World, mut put: Put) -> Option<Put> {
             }
         }
         Sabotage::BusyMachineEnded if pk == "inbox/fleet" => {
-            if let Ok(fleet::Input::Seen { asked_at, mut alive, mut gone, beats }) =
+            if let Ok(fleet::Input::Seen { asked_at, mut alive, mut gone, taken, beats }) =
                 envelope::open::<fleet::Input>(&put.body)
                 && world.draw(|r| r.chance(0.05))
             {
@@ -149,7 +149,7 @@ pub(crate) fn of_put(world: &World, mut put: Put) -> Option<Put> {
                 if let Some(busy) = busy {
                     alive.remove(&busy);
                     gone.insert(busy, "sabotaged".to_owned());
-                    put.body = reseal(&fleet::Input::Seen { asked_at, alive, gone, beats });
+                    put.body = reseal(&fleet::Input::Seen { asked_at, alive, gone, taken, beats });
                 }
             }
         }

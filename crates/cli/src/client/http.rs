@@ -8,7 +8,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tidegate_console::{ArtifactUrl, By, RetryRequest};
 use tidegate_engine::DeliveryRecord;
-use tidegate_engine::api::{ArtifactAnswer, BuildAnswer, Builds, CreateBuild, LogPart, LogPosition, Unblock};
+use tidegate_engine::api::{
+    ArtifactAnswer, BuildAnswer, Builds, CreateBuild, Groups, LogPart, LogPosition, Unblock, WhyAnswer,
+};
 
 use super::{Artifacts, Instances};
 use crate::exit::Expected;
@@ -209,6 +211,15 @@ impl Http {
 
     pub(super) async fn unblock(&self, build: &str, wish: &Unblock) -> anyhow::Result<BuildAnswer> {
         self.post(&["builds", build, "unblock"], wish).await
+    }
+
+    pub(super) async fn why(&self, build: &str, job: Option<&str>) -> anyhow::Result<WhyAnswer> {
+        let query: Vec<(&str, String)> = job.map(|job| ("job", job.to_owned())).into_iter().collect();
+        self.get(&["builds", build, "why"], &query).await
+    }
+
+    pub(super) async fn groups(&self) -> anyhow::Result<Groups> {
+        self.get(&["groups"], &[]).await
     }
 
     pub(super) async fn instances(&self) -> anyhow::Result<Instances> {

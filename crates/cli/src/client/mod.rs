@@ -13,7 +13,8 @@ use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 use tidegate_engine::Engine;
 use tidegate_engine::api::{
-    ArtifactAnswer, BuildAnswer, BuildName, Builds, CreateBuild, InstanceAnswer, JobName, LogPart, LogPosition, Unblock,
+    ArtifactAnswer, BuildAnswer, BuildName, Builds, CreateBuild, Groups, InstanceAnswer, JobName, LogPart, LogPosition,
+    Unblock, WhyAnswer,
 };
 use tidegate_local::{StateDir, StateError};
 
@@ -235,6 +236,30 @@ impl Backend {
                 let id = engine.unblock(&name, wish).await?;
                 Ok(engine.show_build(&BuildName::Id(id)).await?)
             }
+        }
+    }
+
+    /// Why a build or a job waits.
+    pub(crate) async fn why(&self, build: &str, job: Option<&str>) -> anyhow::Result<WhyAnswer> {
+        let name = build_name(build)?;
+        match self {
+            Backend::Http(http) => http.why(build, job).await,
+            Backend::Engine(engine) | Backend::Directory(engine) => {
+                let job = job.map(|job| JobName(job.to_owned()));
+                let mut answer = engine.why(&name, job.as_ref()).await?;
+                if matches!(self, Backend::Directory(_)) && answer.jobs.iter().any(|job| job.waits) {
+                    answer.sentence.push_str("; and no server runs on this state directory: `tidegate up` starts it");
+                }
+                Ok(answer)
+            }
+        }
+    }
+
+    /// Concurrency groups.
+    pub(crate) async fn groups(&self) -> anyhow::Result<Groups> {
+        match self {
+            Backend::Http(http) => http.groups().await,
+            Backend::Engine(engine) | Backend::Directory(engine) => Ok(engine.list_groups().await?),
         }
     }
 

@@ -10,6 +10,7 @@ mod instances;
 mod logs;
 mod pipeline;
 mod secret;
+mod why;
 
 use std::process::ExitCode;
 
@@ -53,6 +54,8 @@ async fn client(global: &Global, command: Command) -> anyhow::Result<u8> {
         Command::Retry(retry) => change::retry(global, &retry).await,
         Command::Unblock(unblock) => change::unblock(global, &unblock).await,
         Command::Secret(secret) => secret::run(global, &secret).await,
+        Command::Why(arguments) => why::run(global, &arguments).await,
+        Command::Groups => why::groups(global).await,
         Command::Instances => instances::run(global).await,
         Command::Deliver(deliver) => deliver::run(global, &deliver).await,
         Command::Config(ConfigCommand::Example) => config::example(),

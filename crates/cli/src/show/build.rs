@@ -47,6 +47,9 @@ pub(crate) fn build(build: &BuildAnswer, now: Timestamp, limit: Option<usize>) -
     let on = if on.is_empty() { String::new() } else { format!("{on} at ") };
     let _ = writeln!(out, "  {on}{}  {}", line.commit.get(..8).unwrap_or(&line.commit), clean(&line.message));
     let _ = writeln!(out, "  {}", paint(format!("{}, made {}", line.id, ago(&line.created_at, now)), dim));
+    if let Some(by) = &build.triggered_by {
+        let _ = writeln!(out, "  {}", paint(format!("triggered by {}#{}", clean(&by.pipeline), by.number), dim));
+    }
     for act in &build.acts {
         let what = match (act.what.as_str(), &act.job) {
             ("retried", None) => "retried all that failed".to_owned(),
@@ -131,6 +134,13 @@ fn notes(build: &BuildAnswer, jobs: &[&JobAnswer]) -> String {
         let title = || paint(clean(&job_name(build, job)), bold);
         if let Some(why) = &job.waiting {
             let _ = writeln!(out, "  {} waits {}", title(), clean(why));
+        }
+        if let Some(made) = &job.triggered {
+            let state = made.state.map_or_else(String::new, |state| format!(", {}", state.name().replace('_', " ")));
+            let _ = writeln!(out, "  {} is {}#{}{state}", title(), clean(&made.pipeline), made.number);
+        }
+        if let Some(why) = &job.reason {
+            let _ = writeln!(out, "  {} {}", title(), paint(clean(why), Style::new().red()));
         }
         if let Some(form) = &job.form {
             out.push_str(&question(build, job, form));

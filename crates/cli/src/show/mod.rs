@@ -8,6 +8,7 @@ mod instances;
 mod paint;
 mod table;
 mod time;
+mod why;
 
 pub(crate) use artifacts::artifacts;
 pub(crate) use build::{build, job_table};
@@ -16,3 +17,4 @@ pub(crate) use instances::instances;
 pub(crate) use paint::{attempt_outcome, build_state, cause_word, job_state, paint, symbol};
 pub(crate) use table::{Table, cut, width};
 pub(crate) use time::{ago, bytes, elapsed, parse, since, span};
+pub(crate) use why::{groups, why};

@@ -1,8 +1,8 @@
 //! What the state of a build says should be so in the rest of the world.
 
-use super::{Build, Did, Graph, JobState, Line};
+use super::{Build, BuildState, Did, Graph, JobState, Line};
 use crate::ids::JobIndex;
-use crate::plan::Concurrency;
+use crate::plan::{Concurrency, StepKind};
 use crate::wire::gate::CancelReason;
 
 /// Something that should be so. Every one may be performed again.
@@ -27,6 +27,27 @@ pub enum Effect {
         retry_count: u32,
         /// The line it is on, by place in [`Build::lines`].
         line: usize,
+    },
+    /// The build that this trigger step wants is there.
+    Trigger {
+        /// The step's job.
+        job: JobIndex,
+        /// Which try of the job.
+        number: u32,
+    },
+    /// The build that this trigger step wanted is cancelled, or will never be.
+    Recall {
+        /// The step's job.
+        job: JobIndex,
+        /// Which try of the job.
+        number: u32,
+    },
+    /// The trigger step that made this build knows how it ended.
+    Answer {
+        /// Up to [`Build::shown`].
+        upto: u64,
+        /// The end.
+        state: BuildState,
     },
     /// The fleet knows how many attempts are on a line.
     Publish {
@@ -89,6 +110,17 @@ impl Build {
         }
         for (place, cell) in (0u32..).zip(self.cells.iter()) {
             let job = JobIndex(place);
+            let triggers = graph.job(job).is_some_and(|j| matches!(j.step.kind, StepKind::Trigger(_)));
+            if triggers {
+                let number = cell.attempt;
+                if cell.create {
+                    effects.push(Effect::Trigger { job, number });
+                }
+                if cell.revoke && cell.state == JobState::Canceling {
+                    effects.push(Effect::Recall { job, number });
+                }
+                continue;
+            }
             if cell.create {
                 let line = cell.line as usize;
                 effects.push(Effect::Create { job, number: cell.attempt, retry_count: cell.retries, line });
@@ -115,6 +147,9 @@ impl Build {
         if self.told < self.shown {
             effects.push(Effect::Show { upto: self.shown });
         }
+        if over && self.answered < self.shown && self.facts.triggered_by.is_some() {
+            effects.push(Effect::Answer { upto: self.shown, state: self.state });
+        }
         if over && self.active {
             effects.push(Effect::Deactivate);
         }
@@ -136,14 +171,14 @@ impl Build {
                         }
                     }
                 }
-                Effect::Create { job, number, .. } => {
+                Effect::Create { job, number, .. } | Effect::Trigger { job, number } => {
                     if let Some(cell) = self.cells.get_mut(job.0 as usize)
                         && cell.attempt == *number
                     {
                         cell.create = false;
                     }
                 }
-                Effect::Revoke { job, number, .. } => {
+                Effect::Revoke { job, number, .. } | Effect::Recall { job, number } => {
                     if let Some(cell) = self.cells.get_mut(job.0 as usize)
                         && cell.attempt == *number
                     {
@@ -169,6 +204,7 @@ impl Build {
                         cell.leave = false;
                     }
                 }
+                Effect::Answer { upto, .. } => self.answered = self.answered.max(*upto),
                 Effect::Show { upto } => self.told = self.told.max(*upto),
             }
         }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::retry::counts_as_silent;
 use super::upload::Upload;
-use super::{Build, Cancel, Did, Graph, JobState, Limits, StepChange, Verdict, after_end};
+use super::{Build, Cancel, Did, Graph, JobState, Limits, StepChange, TriggerEnd, Verdict, after_end};
 use crate::attempt::{Attempt, Cause, Phase};
 use crate::ids::JobIndex;
 use crate::plan::{Retry, SoftFail};
@@ -23,6 +23,15 @@ pub enum Input {
     },
     /// An attempt has ended.
     Ended(Ended),
+    /// What became of the build that a trigger step wanted.
+    Triggered {
+        /// The step's job.
+        job: JobIndex,
+        /// Which try of the job.
+        number: u32,
+        /// What.
+        end: TriggerEnd,
+    },
     /// A job uploaded steps, stored under this key.
     Uploaded {
         /// The uploading job.
@@ -153,6 +162,7 @@ impl Build {
                 }
             }
             Input::Ended(end) => return self.ended(end, graph, limits, now),
+            Input::Triggered { job, number, end } => self.triggered(*job, *number, *end, graph, now),
             Input::Uploaded { by, number, blob, replace } => {
                 let upload = Upload { by: *by, number: *number, blob, replace: *replace };
                 return self.uploaded(&upload, segment, graph);
@@ -212,7 +222,12 @@ impl Build {
         let verdict = after_end(retry, soft_fail, cell, canceled, limits, end, now);
         cell.revoke = false;
         match verdict {
-            Verdict::Final(state) => cell.state = state,
+            Verdict::Final(state) => {
+                if counts_as_silent(end.cause) && end.started && state.is_failure() {
+                    cell.silent += 1;
+                }
+                cell.state = state;
+            }
             Verdict::ByRule(rule) => {
                 if cell.rule_uses.len() <= rule {
                     cell.rule_uses.resize(rule + 1, 0);

@@ -2,7 +2,7 @@
 
 use super::{Build, Graph, JobState};
 use crate::ids::JobIndex;
-use crate::plan::StepKind;
+use crate::plan::{ManualRetry, StepKind};
 
 impl Build {
     /// Returns whether anything is run again.
@@ -48,12 +48,15 @@ fn retry_refusal(graph: &Graph, job: JobIndex, state: JobState) -> Option<String
     let Some(written) = graph.job(job) else {
         return Some("there is no such job".to_owned());
     };
-    let Some(command) = written.command else {
-        return Some(match &written.step.kind {
-            StepKind::Wait { .. } => "a wait step cannot be retried".to_owned(),
-            StepKind::Block(_) | StepKind::Input(_) => "a step that waits for a person cannot be retried".to_owned(),
-            StepKind::Trigger(_) | StepKind::Command(_) => "a trigger step cannot be retried".to_owned(),
-        });
+    let by_default = ManualRetry::default();
+    let manual = match &written.step.kind {
+        StepKind::Wait { .. } => return Some("a wait step cannot be retried".to_owned()),
+        StepKind::Block(_) | StepKind::Input(_) => {
+            return Some("a step that waits for a person cannot be retried".to_owned());
+        }
+        // Another build is made.
+        StepKind::Trigger(_) => &by_default,
+        StepKind::Command(command) => &command.retry.manual,
     };
     if !state.is_final() {
         return Some(format!("the job is {}, only a job that has ended can be retried", state.name()));
@@ -61,7 +64,6 @@ fn retry_refusal(graph: &Graph, job: JobIndex, state: JobState) -> Option<String
     if matches!(state, JobState::Broken | JobState::Skipped | JobState::WaitingFailed) {
         return Some(format!("the job did not run: it is {}", state.name()));
     }
-    let manual = &command.retry.manual;
     let reason = || manual.reason.as_ref().map_or_else(String::new, |r| format!(": {r}"));
     if !manual.allowed {
         return Some(format!("the step does not allow retries by hand{}", reason()));

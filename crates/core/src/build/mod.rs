@@ -16,6 +16,7 @@ mod manual;
 mod retry;
 mod schedule;
 mod settle;
+mod trigger;
 mod upload;
 
 use serde::{Deserialize, Serialize};
@@ -27,7 +28,8 @@ pub use effects::{Done, Effect};
 pub use fold::{Ended, Folded, Input};
 pub use form::MAX_FIELDS;
 pub use graph::{Graph, JobRef, Node, StepRef};
-pub use retry::{EXIT_STATUS_WITHOUT_EXIT, Verdict, after_end};
+pub use retry::{EXIT_STATUS_WITHOUT_EXIT, Verdict, after_end, quarantine};
+pub use trigger::TriggerEnd;
 pub use upload::Upload;
 
 use crate::diagnostic::Diagnostic;
@@ -76,7 +78,30 @@ pub struct Facts {
     /// The build that this one repeats.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rebuilt_from: Option<BuildId>,
+    /// The trigger step that made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub triggered_by: Option<Box<TriggeredBy>>,
 }
+
+/// The trigger step that made a build.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct TriggeredBy {
+    /// Its build.
+    pub build: BuildId,
+    /// The build's number.
+    pub number: u64,
+    /// The build's pipeline.
+    pub pipeline: PipelineSlug,
+    /// The step's job.
+    pub job: JobIndex,
+    /// Which try of the job.
+    pub attempt: u32,
+    /// How many builds are above this one: at most [`MAX_TRIGGER_DEPTH`].
+    pub depth: u32,
+}
+
+/// How many builds may trigger each other in a row (`spec/pipeline.md` 1.5).
+pub const MAX_TRIGGER_DEPTH: u32 = 10;
 
 /// State of a build (`spec/pipeline.md` 1.13).
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
@@ -150,6 +175,10 @@ pub struct SegmentRef {
     /// It replaced what had not started after its uploader.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub replace: bool,
+}
+
+fn is_nought(value: &u64) -> bool {
+    *value == 0
 }
 
 fn is_zero(value: &u32) -> bool {
@@ -245,6 +274,9 @@ pub struct Build {
     pub shown: u64,
     /// Up to where `shown` has been told to list and report.
     pub told: u64,
+    /// Up to which `shown` the trigger step that made it knows its end.
+    #[serde(default, skip_serializing_if = "is_nought")]
+    pub answered: u64,
     /// It is on the index of active builds.
     pub active: bool,
     /// Inbox records that are folded in and may be deleted.
@@ -285,6 +317,7 @@ impl Build {
             finished_at: None,
             shown: 1,
             told: 0,
+            answered: 0,
             active: true,
             folded: Vec::new(),
         }

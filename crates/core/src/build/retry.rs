@@ -70,6 +70,19 @@ pub(super) fn counts_as_silent(cause: Cause) -> bool {
     matches!(cause, Cause::Lost | Cause::OutOfDisk)
 }
 
+/// That a job is red because machines died under it, for people. `None` if that is not why.
+pub fn quarantine(cell: &Cell, limits: &Limits) -> Option<String> {
+    (matches!(cell.state, JobState::Failed | JobState::SoftFailed) && cell.silent >= u32::from(limits.silent_losses)).then(
+        || {
+            format!(
+                "quarantined: {} machines died silently, or ran out of disk, while its command ran; it is not tried again \
+                 by itself",
+                cell.silent
+            )
+        },
+    )
+}
+
 /// Decides. `canceled`: the build or the job is being cancelled, so nothing is tried again.
 pub fn after_end(
     retry: &Retry,

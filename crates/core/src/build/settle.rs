@@ -259,7 +259,7 @@ impl Build {
             (JobState::Waiting, May::Run) => match &written.step.kind {
                 StepKind::Wait { .. } => JobState::Passed,
                 StepKind::Block(_) | StepKind::Input(_) => JobState::Blocked,
-                StepKind::Trigger(_) => JobState::Failed,
+                StepKind::Trigger(_) => JobState::Scheduled,
                 StepKind::Command(command) if command.concurrency.is_some() => JobState::Limited,
                 StepKind::Command(_) => JobState::Scheduled,
             },
@@ -282,6 +282,12 @@ impl Build {
                 if let (Some(command), Some(spec)) = (written.command, written.spec()) {
                     let priority = self.priority_of(look.graph, job, command.priority);
                     self.issue(place, priority, Requirement::new(&spec.agents));
+                } else {
+                    // A trigger step: what it makes is a build, and no machine is needed.
+                    let cell = &mut self.cells[place];
+                    cell.attempt += 1;
+                    cell.create = true;
+                    cell.revoke = false;
                 }
             }
             _ => {}

@@ -10,6 +10,7 @@ mod properties;
 mod rules;
 mod states;
 mod tries;
+mod triggers;
 mod uploads;
 
 use std::sync::Arc;
@@ -20,7 +21,7 @@ use crate::attempt::Cause;
 use crate::ids::derived_uuid;
 use crate::plan::{
     CommandStep, Concurrency, Dependency, DependsOn, ExitStatusMatch, Group, Job, JobSpec, LeftOut, LeftOutKind,
-    ManualStep, Retry, RetryRule, Segment, SoftFail, Step, StepKind,
+    ManualStep, Retry, RetryRule, Segment, SoftFail, Step, StepKind, TriggerStep,
 };
 
 pub(crate) fn facts() -> Facts {
@@ -41,6 +42,7 @@ pub(crate) fn facts() -> Facts {
         created_at: Timestamp(1_000),
         default_branch: "main".into(),
         rebuilt_from: None,
+        triggered_by: None,
     }
 }
 
@@ -95,7 +97,30 @@ pub(crate) fn input(name: &str) -> S {
     step(name, StepKind::Input(Box::<ManualStep>::default()))
 }
 
+pub(crate) fn trigger(name: &str) -> S {
+    let trigger = TriggerStep {
+        pipeline: "child".into(),
+        branch: None,
+        commit: None,
+        message: None,
+        env: Vec::new(),
+        meta_data: Vec::new(),
+        asynchronous: false,
+        soft_fail: SoftFail::Never,
+        parallelism: 1,
+    };
+    step(name, StepKind::Trigger(Box::new(trigger)))
+}
+
 impl S {
+    fn trigger(mut self, change: impl FnOnce(&mut TriggerStep)) -> S {
+        match &mut self.0.kind {
+            StepKind::Trigger(trigger) => change(trigger),
+            other => panic!("{other:?} is no trigger"),
+        }
+        self
+    }
+
     fn command(mut self, change: impl FnOnce(&mut CommandStep)) -> S {
         match &mut self.0.kind {
             StepKind::Command(command) => change(command),

@@ -1,6 +1,6 @@
 //! What the fleet is told, and what that changes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -94,6 +94,9 @@ pub enum Input {
         alive: BTreeMap<InstanceId, (PoolName, String)>,
         /// Machines that are gone, and why.
         gone: BTreeMap<InstanceId, String>,
+        /// Those of them that the cloud admits to have ended.
+        #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+        taken: BTreeSet<InstanceId>,
         /// Beats of machines.
         beats: BTreeMap<InstanceId, u64>,
     },
@@ -120,6 +123,7 @@ impl Fleet {
             attempt: None,
             seq: 0,
             late: false,
+            taken: false,
             beat: None,
         })
     }
@@ -216,7 +220,9 @@ impl Fleet {
                     }
                 }
             }
-            Input::Seen { asked_at, alive, gone, beats } => self.seen(&alive, &gone, &beats, policy, asked_at),
+            Input::Seen { asked_at, alive, gone, taken, beats } => {
+                self.seen(&alive, &gone, &taken, &beats, policy, asked_at);
+            }
             Input::Buried { instance } => {
                 for pool in self.pools.values_mut() {
                     match pool.machines.get_mut(&instance) {
@@ -235,6 +241,7 @@ impl Fleet {
         &mut self,
         alive: &BTreeMap<InstanceId, (PoolName, String)>,
         gone: &BTreeMap<InstanceId, String>,
+        taken: &BTreeSet<InstanceId>,
         beats: &BTreeMap<InstanceId, u64>,
         policy: &Policy,
         now: Timestamp,
@@ -273,6 +280,7 @@ impl Fleet {
                 }
                 if let Some(why) = gone.get(instance) {
                     lose(machine, why.clone(), now);
+                    machine.taken = taken.contains(instance);
                     continue;
                 }
                 if !alive.contains_key(instance) && now.since(machine.launched_at) > UNRESOLVED {

@@ -149,6 +149,9 @@ pub struct Machine {
     /// follows.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub late: bool,
+    /// It is lost because the cloud took it, and the cloud says so: what it held is `interrupted`, not `lost`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub taken: bool,
     /// The last beat that was seen, and when it was first seen, by our clock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub beat: Option<(u64, Timestamp)>,

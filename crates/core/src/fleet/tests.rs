@@ -5,6 +5,8 @@
 mod planning;
 mod watching;
 
+use std::collections::BTreeSet;
+
 use super::*;
 use crate::ids::{JobIndex, derived_uuid};
 
@@ -129,7 +131,7 @@ impl World {
     fn seen(&mut self, alive: &[(u32, Option<u64>)]) {
         let beats = alive.iter().filter_map(|&(n, beat)| Some((instance(n), beat?))).collect();
         let alive = alive.iter().map(|&(n, _)| (instance(n), (pool_name("small"), "t".to_owned()))).collect();
-        self.tell(Input::Seen { asked_at: self.now, alive, gone: BTreeMap::new(), beats });
+        self.tell(Input::Seen { asked_at: self.now, alive, gone: BTreeMap::new(), taken: BTreeSet::new(), beats });
     }
 
     fn give_out(&mut self, n: u32) {

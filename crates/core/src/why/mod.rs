@@ -158,7 +158,7 @@ pub fn why(job: JobIndex, records: &Records<'_>) -> Option<Why> {
                     }
                 }
                 (JobState::Expired, _) => match attempt.and_then(end_in_words) {
-                    Some(how) => format!("expired: {how}"),
+                    Some(how) => how,
                     None => "expired: no machine took it in time".to_owned(),
                 },
                 _ => format!("is over: it is {name}"),
@@ -166,6 +166,57 @@ pub fn why(job: JobIndex, records: &Records<'_>) -> Option<Why> {
             Why { kind: Kind::Over, because, until: String::new(), since: attempt.and_then(ended_at) }
         }
     })
+}
+
+/// A build in a sentence: how many of its jobs do what.
+pub fn sentence(records: &Records<'_>) -> String {
+    let Records { build, graph, .. } = records;
+    let name = format!("{}#{}", build.facts.pipeline, build.facts.number);
+    let state = build.state.name().replace('_', " ");
+    if !build.failure.is_empty() {
+        return format!("{name} failed before it had jobs: {}", build.failure.lines().next().unwrap_or_default());
+    }
+    if build.state.is_final() {
+        return match build.finished_at {
+            Some(at) => format!("{name} is over since {at}: {state}"),
+            None => format!("{name} is over: {state}"),
+        };
+    }
+    let mut counts: BTreeMap<u8, u32> = BTreeMap::new();
+    for (place, cell) in (0u32..).zip(build.cells.iter()) {
+        let written = graph.job(JobIndex(place));
+        if written.is_some_and(|w| matches!(w.step.kind, StepKind::Wait { .. })) {
+            continue;
+        }
+        let held = || records.latest(JobIndex(place)).is_some_and(|a| a.phase != Phase::Queued);
+        let class = match cell.state {
+            JobState::Scheduled if records.is_trigger(JobIndex(place)) => 5,
+            JobState::Scheduled if held() => 0,
+            JobState::Scheduled => 1,
+            JobState::Blocked => 2,
+            JobState::Limited => 3,
+            JobState::Backoff => 4,
+            JobState::Canceling => 6,
+            JobState::Waiting => 7,
+            _ => continue,
+        };
+        *counts.entry(class).or_default() += 1;
+    }
+    let parts: Vec<String> = counts
+        .into_iter()
+        .map(|(class, n)| match class {
+            0 => count(n, "job runs", "jobs run"),
+            1 => count(n, "waits for a machine", "wait for machines"),
+            2 => count(n, "waits for a person", "wait for a person"),
+            3 => count(n, "waits for its concurrency group", "wait for their concurrency groups"),
+            4 => count(n, "waits before it is tried again", "wait before they are tried again"),
+            5 => count(n, "waits for a build that it started", "wait for builds that they started"),
+            6 => count(n, "is being canceled", "are being canceled"),
+            _ => count(n, "waits for steps before it", "wait for steps before them"),
+        })
+        .collect();
+    let parts = if parts.is_empty() { "its end is about to be noted".to_owned() } else { list(&parts, 8) };
+    format!("{name} is {state}: {parts}")
 }
 
 fn ended_at(attempt: &Attempt) -> Option<Timestamp> {

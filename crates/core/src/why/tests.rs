@@ -89,8 +89,9 @@ impl Around {
         let pool = self.fleet.pools.entry(PoolName::new("default").unwrap()).or_default();
         for (n, state) in (0u32..).zip(states) {
             let (since, launched_at) = (Timestamp(0), Timestamp(0));
-            let (launch, attempt, seq, late, beat) = (String::new(), None, 1, false, None);
-            let machine_record = Machine { state: state.clone(), since, launched_at, launch, attempt, seq, late, beat };
+            let (launch, attempt, seq, late, taken, beat) = (String::new(), None, 1, false, false, None);
+            let machine_record =
+                Machine { state: state.clone(), since, launched_at, launch, attempt, seq, late, taken, beat };
             pool.machines.insert(machine(n), machine_record);
         }
     }
@@ -268,4 +269,33 @@ fn pauses_people_and_cancels() {
         "is being canceled; until its machine ends the command, gently at first and then by force"
     );
     assert_eq!(around.says("a"), "is over: it is canceled");
+}
+
+#[test]
+fn a_build_in_a_sentence() {
+    let mut w = World::new([cmd("a").jobs(2), block("ok").after(&[]), cmd("b").after(&["ok"]), wait("w"), cmd("c")]);
+    let say = |w: &World| {
+        let around = Around::new(w.clone());
+        let records = Records {
+            build: &around.w.build,
+            graph: &around.w.graph,
+            attempts: &around.attempts,
+            groups: &around.groups,
+            names: &around.names,
+            children: &around.children,
+            fleet: &around.fleet,
+            policy: &around.policy,
+            backlog: &around.backlog,
+            now: around.w.now,
+        };
+        sentence(&records)
+    };
+    assert_eq!(
+        say(&w),
+        "hello#7 is scheduled: 2 wait for machines, 1 waits for a person and 2 wait for steps before them"
+    );
+    w.cancel();
+    w.end("a.0", Cause::Canceled, None);
+    w.end("a.1", Cause::Canceled, None);
+    assert_eq!(say(&w), "hello#7 is over since 1970-01-01T00:00:10.000Z: canceled");
 }

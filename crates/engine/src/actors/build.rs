@@ -18,6 +18,8 @@ use crate::keys;
 use crate::list::ListEntry;
 use crate::ports::{Expect, PortError, Write};
 
+/// Deadlines that are no further away than this have a doorbell of their own.
+const SOON: Duration = Duration::from_secs(900);
 /// How often a step goes round before it leaves the rest to the next doorbell.
 const ROUNDS: usize = 32;
 
@@ -121,7 +123,11 @@ impl Engine {
             }
             _ => None,
         });
-        try_join_all(creations).await?;
+        let created = try_join_all(creations).await?.len();
+        // A short wait ends when it ends; of a long one the sweep knows in time.
+        if created > 0 && self.settings.limits.wait <= SOON {
+            self.ring_later(&Actor::Deadline(id.clone()), self.settings.limits.wait).await?;
+        }
         let mut published = false;
         for effect in effects {
             match effect {
@@ -151,6 +157,9 @@ impl Engine {
                     let leave = group::Input::Leave { build: id.clone(), job: *job, round: *round };
                     self.tell_group(group, &leave).await?;
                 }
+                Effect::Trigger { job, number } => news.extend(self.trigger(build, graph, *job, *number).await?),
+                Effect::Recall { job, number } => news.extend(self.recall(build, graph, *job, *number).await?),
+                Effect::Answer { state, .. } => self.answer(build, *state).await?,
                 Effect::Show { upto } => self.show(build, graph, *upto).await?,
                 Effect::Deactivate => {
                     for (place, line) in build.lines.iter().enumerate() {
@@ -243,6 +252,7 @@ impl Engine {
             Ok(_) | Err(Error::Port(PortError::Conflict)) => {}
             Err(error) => return Err(error),
         }
+        self.list_group(&id).await?;
         self.tell(&Actor::Group(id), input).await
     }
 

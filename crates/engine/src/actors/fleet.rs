@@ -21,8 +21,8 @@ pub(crate) fn tickets(pool: &PoolName) -> String {
     format!("tickets-{pool}")
 }
 
-struct DemandLine {
-    demand: Demand,
+pub(crate) struct DemandLine {
+    pub(crate) demand: Demand,
     key: Key,
     version: Version,
 }
@@ -109,7 +109,7 @@ impl Engine {
     }
 
     /// The first demand lines of every requirement, in dispatch order over all.
-    async fn demand(&self) -> Result<Vec<DemandLine>, Error> {
+    pub(crate) async fn demand(&self) -> Result<Vec<DemandLine>, Error> {
         let mut lines = Vec::new();
         let (requirements, _) = self.list(keys::REQUIREMENTS, 1_000).await?;
         for requirement in requirements {
@@ -184,7 +184,8 @@ impl Engine {
             }
             for (instance, machine) in &pool.machines {
                 if let MachineState::Lost(why) = &machine.state {
-                    match self.bury(instance, machine.attempt.as_ref(), why).await {
+                    let cause = if machine.taken { Cause::Interrupted } else { Cause::Lost };
+                    match self.bury(instance, machine.attempt.as_ref(), cause, why).await {
                         Ok(()) => news.push(Input::Buried { instance: instance.clone() }),
                         Err(error) => failed = failed.or(Some(error)),
                     }
@@ -238,7 +239,13 @@ impl Engine {
 
     /// Ends what a machine that is gone holds, and everything that is left of it. `known` is what the fleet's record says
     /// that it holds.
-    async fn bury(&self, instance: &InstanceId, known: Option<&AttemptId>, why: &str) -> Result<(), Error> {
+    async fn bury(
+        &self,
+        instance: &InstanceId,
+        known: Option<&AttemptId>,
+        cause: Cause,
+        why: &str,
+    ) -> Result<(), Error> {
         self.ports.fleet.terminate(std::slice::from_ref(instance)).await?;
         // The instance's record goes last and only as it was read: a claim that comes in between fails, or is found.
         let key = keys::instance(instance);
@@ -248,7 +255,7 @@ impl Engine {
             match held {
                 Some(attempt) => {
                     tracing::warn!(instance.id = %instance, attempt.id = %attempt, %why, "a machine is lost");
-                    self.lose_attempt(&attempt, instance, Cause::Lost, why).await?;
+                    self.lose_attempt(&attempt, instance, cause, why).await?;
                 }
                 None => tracing::info!(instance.id = %instance, %why, "a machine has left"),
             }
@@ -269,12 +276,16 @@ impl Engine {
         let asked_at = self.now();
         let mut alive = std::collections::BTreeMap::new();
         let mut gone = std::collections::BTreeMap::new();
+        let mut taken = std::collections::BTreeSet::new();
         for view in self.ports.fleet.describe().await? {
             match view.status {
                 crate::ports::InstanceStatus::Alive => {
                     alive.insert(view.id, (view.pool, view.token));
                 }
-                crate::ports::InstanceStatus::Gone => {
+                status @ (crate::ports::InstanceStatus::Gone | crate::ports::InstanceStatus::Taken) => {
+                    if status == crate::ports::InstanceStatus::Taken {
+                        taken.insert(view.id.clone());
+                    }
                     let why = view.why.unwrap_or_else(|| "the machine has ended".to_owned());
                     gone.insert(view.id, why);
                 }
@@ -289,8 +300,9 @@ impl Engine {
         // Only what says something new: an inbox record costs more than a comparison.
         let known = |i: &InstanceId| fleet.pools.values().any(|p| p.machines.contains_key(i));
         gone.retain(|i, _| known(i));
+        taken.retain(|i| gone.contains_key(i));
         if !alive.is_empty() || !gone.is_empty() || fleet.pools.values().any(|p| !p.machines.is_empty()) {
-            let put = self.letter(&Actor::Fleet, &Input::Seen { asked_at, alive, gone, beats })?;
+            let put = self.letter(&Actor::Fleet, &Input::Seen { asked_at, alive, gone, taken, beats })?;
             self.ports.store.put_if(put).await?;
         }
         self.audit_tickets(&fleet).await?;

@@ -8,6 +8,7 @@ pub(crate) mod fleet;
 mod group;
 mod inbox;
 pub(crate) mod report;
+pub(crate) mod trigger;
 
 pub use report::ReportRecord;
 
@@ -35,6 +36,8 @@ pub enum Actor {
     Fleet,
     /// What the forge shows of a build.
     Report(BuildId),
+    /// The attempts of a build whose deadlines come: no record of its own, a look at theirs.
+    Deadline(BuildId),
 }
 
 impl fmt::Display for Actor {
@@ -44,6 +47,7 @@ impl fmt::Display for Actor {
             Actor::Group(id) => write!(f, "group/{id}"),
             Actor::Fleet => f.write_str("fleet"),
             Actor::Report(id) => write!(f, "report/{id}"),
+            Actor::Deadline(id) => write!(f, "deadline/{id}"),
         }
     }
 }
@@ -60,6 +64,7 @@ impl FromStr for Actor {
         match text.split_once('/') {
             Some(("build", id)) => BuildId::new(id).map(Actor::Build).map_err(|_| unknown()),
             Some(("report", id)) => BuildId::new(id).map(Actor::Report).map_err(|_| unknown()),
+            Some(("deadline", id)) => BuildId::new(id).map(Actor::Deadline).map_err(|_| unknown()),
             Some(("group", id)) => Ok(Actor::Group(id.to_owned())),
             None if text == "fleet" => Ok(Actor::Fleet),
             Some(_) | None => Err(unknown()),
@@ -91,6 +96,7 @@ impl Engine {
             Actor::Group(id) => self.step_group(id).await,
             Actor::Fleet => self.step_fleet().await,
             Actor::Report(id) => self.step_report(id).await,
+            Actor::Deadline(id) => self.audit_deadlines(id).await,
         }
     }
 }

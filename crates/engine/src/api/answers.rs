@@ -1,8 +1,10 @@
 //! What is shown of builds, in the shapes of `contract.md`.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use tidegate_core::attempt::{Attempt, Phase};
-use tidegate_core::build::{Build, BuildState, Graph, JobState};
+use tidegate_core::build::{Build, BuildState, Graph, JobState, quarantine};
 use tidegate_core::diagnostic::Diagnostic;
 use tidegate_core::ids::{BuildId, JobIndex, job_uuid};
 use tidegate_core::plan::{BlockedState, Field, FieldInput, ManualStep, StepKind};
@@ -12,6 +14,7 @@ use tidegate_core::wire::job::AnnotationStyle;
 use super::ApiError;
 use super::find::{BuildName, JobName, NotFound, find_job};
 use crate::actors::ReportRecord;
+use crate::actors::trigger::TriggeredRecord;
 use crate::engine::{Engine, open};
 use crate::gate::ArtifactRecord;
 use crate::keys;
@@ -78,6 +81,18 @@ pub struct BuildAnswer {
     /// Who cancelled it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub canceled_by: Option<String>,
+    /// The build whose trigger step made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub triggered_by: Option<TriggeredAnswer>,
+    /// The build that it repeats.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rebuilt_from: Option<BuildId>,
+    /// Who or what made it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub creator: String,
+    /// `webhook`, `api`, `ui`, `schedule` or `trigger_job`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub source: String,
     /// Who did what to it, oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub acts: Vec<ActAnswer>,
@@ -101,6 +116,20 @@ pub struct ActAnswer {
     /// Id of that job.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job_id: Option<String>,
+}
+
+/// A build that a trigger step made, or the one whose step made it.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct TriggeredAnswer {
+    /// Its id.
+    pub id: BuildId,
+    /// Its number.
+    pub number: u64,
+    /// Slug of its pipeline.
+    pub pipeline: String,
+    /// Its state, if it is still there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<BuildState>,
 }
 
 /// What a block or input step asks.
@@ -209,6 +238,12 @@ pub struct JobAnswer {
     /// What a person is asked, while the step is blocked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub form: Option<FormAnswer>,
+    /// The build that a trigger step made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub triggered: Option<TriggeredAnswer>,
+    /// Why it ended as it did, where its attempts do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// Who opened it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unblocked_by: Option<String>,
@@ -330,7 +365,7 @@ impl From<&Attempt> for AttemptAnswer {
 }
 
 /// The state of a job as it is shown: the attempt says what the record leaves open.
-fn shown_state(state: JobState, attempt: Option<&Attempt>) -> &'static str {
+pub(super) fn shown_state(state: JobState, attempt: Option<&Attempt>) -> &'static str {
     match (state, attempt.map(|a| &a.phase)) {
         (JobState::Scheduled, Some(Phase::Held(held))) if held.started_at.is_some() => "running",
         (JobState::Scheduled, Some(Phase::Held(_))) => "assigned",
@@ -403,7 +438,19 @@ impl Engine {
             self.load_build(&id).await?.ok_or_else(|| NotFound(format!("there is no build `{id}`")))?;
         let mut attempts = self.attempts(&id).await?;
         attempts.sort_by(|a, b| a.id.cmp(&b.id));
-        let jobs = graph.jobs_in_order().map(|job| self.show_job(&build, &graph, job, &attempts)).collect();
+        let triggers = self.show_triggers(&build, &graph).await?;
+        let job = |job: JobIndex| {
+            let mut answer = self.show_job(&build, &graph, job, &attempts);
+            if let Some((triggered, why)) = triggers.get(&job) {
+                if answer.state == "scheduled" && triggered.is_some() {
+                    answer.state = "running".to_owned();
+                }
+                answer.triggered.clone_from(triggered);
+                answer.reason = why.clone().or(answer.reason);
+            }
+            answer
+        };
+        let jobs = graph.jobs_in_order().map(job).collect();
         let status = self.load::<ReportRecord>(&keys::report(&id)).await?.map(|r| r.body);
         let annotations = self.annotations(&id).await?.into_iter().map(|(context, record, body)| AnnotationAnswer {
             context,
@@ -423,12 +470,54 @@ impl Engine {
             diagnostics: build.diagnostics.clone(),
             status,
             acts: acts(&build, &graph),
+            triggered_by: build.facts.triggered_by.as_ref().map(|by| TriggeredAnswer {
+                id: by.build.clone(),
+                number: by.number,
+                pipeline: by.pipeline.to_string(),
+                state: None,
+            }),
+            rebuilt_from: build.facts.rebuilt_from.clone(),
+            creator: build.facts.creator.clone(),
+            source: build.facts.source.clone(),
             canceled_by: build.cancel.map(|c| c.by),
             annotations,
         })
     }
 
-    async fn attempts(&self, build: &BuildId) -> Result<Vec<Attempt>, ApiError> {
+    /// What the trigger steps of a build made, or why they made nothing.
+    pub(super) async fn show_triggers(
+        &self,
+        build: &Build,
+        graph: &Graph,
+    ) -> Result<BTreeMap<JobIndex, (Option<TriggeredAnswer>, Option<String>)>, ApiError> {
+        let mut triggers = BTreeMap::new();
+        for (place, cell) in (0u32..).zip(build.cells.iter()) {
+            let job = JobIndex(place);
+            let is_trigger = graph.job(job).is_some_and(|j| matches!(j.step.kind, StepKind::Trigger(_)));
+            if !is_trigger || cell.attempt == 0 {
+                continue;
+            }
+            let key = keys::triggered(&build.facts.id, job, cell.attempt);
+            let shown = match self.load::<TriggeredRecord>(&key).await?.map(|r| r.body) {
+                Some(TriggeredRecord::Made { build: child, .. }) => {
+                    let child = self.load::<Build>(&keys::build(&child)).await?.map(|b| b.body);
+                    let triggered = child.map(|child| TriggeredAnswer {
+                        id: child.facts.id,
+                        number: child.facts.number,
+                        pipeline: child.facts.pipeline.to_string(),
+                        state: Some(child.state),
+                    });
+                    (triggered, None)
+                }
+                Some(TriggeredRecord::Refused { why }) => (None, Some(why)),
+                Some(TriggeredRecord::Intended(_) | TriggeredRecord::Recalled) | None => (None, None),
+            };
+            triggers.insert(job, shown);
+        }
+        Ok(triggers)
+    }
+
+    pub(super) async fn attempts(&self, build: &BuildId) -> Result<Vec<Attempt>, ApiError> {
         let mut attempts = Vec::new();
         let mut after: Option<String> = None;
         loop {
@@ -482,6 +571,8 @@ impl Engine {
             ready_at: own.first().map(|a| text(a.created_at)),
             waiting,
             form,
+            triggered: None,
+            reason: build.cells.get(job.0 as usize).and_then(|cell| quarantine(cell, &self.settings.limits)),
             unblocked_by: unblocked.map(|act| act.by.clone()),
             unblocked_at: unblocked.map(|act| text(act.at)),
             attempts: own.into_iter().map(AttemptAnswer::from).collect(),

@@ -95,22 +95,8 @@ impl Engine {
     /// # Errors
     /// Not found: no such pipeline or commit.
     pub async fn create_build(&self, wish: &CreateBuild) -> Result<BuildId, ApiError> {
-        let mut found = None;
-        for repository in &self.settings.repositories {
-            if let Some(p) = self.pipelines_of(repository).into_iter().find(|p| p.slug.as_str() == wish.pipeline) {
-                found = Some((repository, p));
-            }
-        }
-        let Some((repository, pipeline)) = found else {
-            let all: Vec<String> = self
-                .settings
-                .repositories
-                .iter()
-                .flat_map(|r| self.pipelines_of(r))
-                .map(|p| p.slug.to_string())
-                .collect();
-            let all = if all.is_empty() { "none".to_owned() } else { all.join(", ") };
-            return Err(NotFound(format!("there is no pipeline `{}`; configured: {all}", wish.pipeline)).into());
+        let Some((repository, pipeline)) = self.find_pipeline(&wish.pipeline) else {
+            return Err(NotFound(self.no_pipeline(&wish.pipeline)).into());
         };
         let git_ref = match &wish.branch {
             Some(name) => {
@@ -145,8 +131,10 @@ impl Engine {
             source: "api",
             trust: Trust::Trusted,
             env: wish.env.clone(),
-            default_branch: String::new(),
+            meta_data: Vec::new(),
+            default_branch: self.default_branch(repository).await?,
             rebuilt_from: None,
+            triggered_by: None,
             trigger,
         };
         let id = self.make_build(repository, &pipeline, &wanted).await?;

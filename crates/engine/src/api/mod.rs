@@ -7,16 +7,18 @@ mod find;
 mod logs;
 mod machines;
 mod unblock;
+mod why;
 
 pub use answers::{
     ActAnswer, AnnotationAnswer, ArtifactAnswer, AttemptAnswer, BuildAnswer, BuildLine, Builds, FieldAnswer,
-    FormAnswer, JobAnswer,
+    FormAnswer, JobAnswer, TriggeredAnswer,
 };
 pub use commands::CreateBuild;
 pub use find::{BuildName, JobName, NotFound};
 pub use logs::{LogPart, LogPosition};
 pub use machines::InstanceAnswer;
 pub use unblock::Unblock;
+pub use why::{GroupAnswer, GroupMember, Groups, WhyAnswer, WhyJob};
 
 use crate::error::Error;
 

@@ -41,8 +41,11 @@ pub enum Launched {
 pub enum InstanceStatus {
     /// Booting or running.
     Alive,
-    /// Ended or ending: nothing of it runs any more.
+    /// Ended: nothing of it runs any more.
     Gone,
+    /// The cloud has ended it, and says so: an interruption, a failure of its own, an end that somebody asked the cloud
+    /// for. Nothing of it runs any more.
+    Taken,
 }
 
 /// What is known of an instance.

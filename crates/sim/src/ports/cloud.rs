@@ -186,6 +186,7 @@ impl Fleet for World {
                     token: machine.token.clone(),
                     status: match ended {
                         None => InstanceStatus::Alive,
+                        Some((_, Death::Interrupted)) => InstanceStatus::Taken,
                         Some(_) => InstanceStatus::Gone,
                     },
                     pid: None,

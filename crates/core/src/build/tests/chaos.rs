@@ -137,6 +137,19 @@ impl Chaos {
                         self.inbox.push(Input::Ended(Ended { job: *job, number: *number, ..end }));
                     }
                 }
+                Effect::Trigger { job, number } => {
+                    self.check_creation(*job, *number);
+                    self.attempts.entry((job.0, *number)).or_insert(false);
+                    self.inbox.push(Input::Triggered { job: *job, number: *number, end: TriggerEnd::Made });
+                }
+                Effect::Recall { job, number } => {
+                    let ended = self.attempts.entry((job.0, *number)).or_insert(false);
+                    if !*ended {
+                        *ended = true;
+                        let end = TriggerEnd::Ended(BuildState::Canceled);
+                        self.inbox.push(Input::Triggered { job: *job, number: *number, end });
+                    }
+                }
                 Effect::Join { job, round, concurrency } => {
                     let member = Member {
                         build: self.w.build.facts.id.clone(),
@@ -156,6 +169,7 @@ impl Chaos {
                 }
                 Effect::Activate
                 | Effect::Fill { .. }
+                | Effect::Answer { .. }
                 | Effect::Publish { .. }
                 | Effect::Show { .. }
                 | Effect::Deactivate => {}
@@ -193,6 +207,12 @@ impl Chaos {
 
     fn finish(&mut self, job: u32, number: u32, uploads: usize, replace: bool, cause: Cause, status: Option<i32>) {
         let by = JobIndex(job);
+        if self.w.graph.job(by).is_some_and(|j| matches!(j.step.kind, StepKind::Trigger(_))) {
+            let state = if status == Some(0) { BuildState::Passed } else { BuildState::Failed };
+            self.attempts.insert((job, number), true);
+            self.inbox.push(Input::Triggered { job: by, number, end: TriggerEnd::Ended(state) });
+            return;
+        }
         for _ in 0..uploads {
             let Some(segment) = self.pool.pop() else { break };
             let segment = Arc::new(segment);

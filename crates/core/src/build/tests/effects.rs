@@ -16,6 +16,9 @@ fn names(w: &World) -> Vec<&'static str> {
             Effect::Show { .. } => "show",
             Effect::Deactivate => "deactivate",
             Effect::Fill { .. } => "fill",
+            Effect::Trigger { .. } => "trigger",
+            Effect::Recall { .. } => "recall",
+            Effect::Answer { .. } => "answer",
         })
         .collect()
 }

@@ -31,6 +31,7 @@ fn any_step(place: usize, number: usize) -> impl Strategy<Value = S> {
                 1 => wait_anyway(&name),
                 2 => block(&name),
                 3 => input(&name),
+                4 => trigger(&name),
                 _ => {
                     let mut s = cmd(&name).jobs(jobs);
                     s = if soft { s.soft() } else { s };

@@ -64,6 +64,11 @@ fn a_machine_that_dies_silently_under_a_job_three_times_makes_it_red() {
         w.is("scheduled a=scheduled");
         w.end("a", cause, None);
         w.is("failed a=failed");
+        assert!(quarantine(w.cell("a"), &w.limits).is_some_and(|why| why.contains("3 machines died")));
+        w.retry("a");
+        assert_eq!(quarantine(w.cell("a"), &w.limits), None);
+        w.fail("a");
+        assert_eq!(quarantine(w.cell("a"), &w.limits), None, "it failed by itself");
     }
 }
 

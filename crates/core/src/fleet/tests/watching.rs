@@ -2,6 +2,8 @@
 
 use proptest::prelude::*;
 
+use std::collections::BTreeSet;
+
 use super::*;
 
 fn is_lost(w: &World, n: u32) -> bool {
@@ -145,8 +147,16 @@ fn a_machine_that_the_cloud_says_is_gone_is_lost_at_once() {
     w.up(1);
     w.claimed(1, 2, 7);
     let gone = BTreeMap::from([(instance(1), "spot interruption".to_owned())]);
-    w.tell(Input::Seen { asked_at: w.now, alive: BTreeMap::new(), gone, beats: BTreeMap::new() });
+    let (alive, beats) = (BTreeMap::new(), BTreeMap::new());
+    let taken = BTreeSet::from([instance(1)]);
+    let asked_at = w.now;
+    w.tell(Input::Seen { asked_at, alive: alive.clone(), gone: gone.clone(), taken, beats: beats.clone() });
     assert_eq!(w.machine(1).state, MachineState::Lost("spot interruption".into()));
+    assert!(w.machine(1).taken, "what it held was interrupted");
+    let mut w = World::new();
+    w.up(1);
+    w.tell(Input::Seen { asked_at, alive, gone, taken: BTreeSet::new(), beats });
+    assert!(is_lost(&w, 1) && !w.machine(1).taken, "nobody admits to it: a silent death");
 }
 
 #[test]
@@ -187,6 +197,7 @@ fn what_a_machine_took_in_its_last_moments_is_lost_with_it() {
         asked_at: w.now,
         alive: BTreeMap::new(),
         gone: BTreeMap::from([(instance(1), "gone".to_owned())]),
+        taken: BTreeSet::new(),
         beats: BTreeMap::new(),
     });
     w.claimed(1, 2, 7);
