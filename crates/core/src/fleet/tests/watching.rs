@@ -182,10 +182,16 @@ fn news_that_were_on_their_way_for_long_bury_nobody() {
     w.pass(200);
     w.seen(&[(1, Some(20))]);
     // Asked before the machine was there, said when it is long at work.
-    w.tell(Input::Seen { asked_at, alive: BTreeMap::new(), gone: BTreeMap::new(), beats: BTreeMap::new() });
+    w.tell(Input::Seen {
+        asked_at,
+        alive: BTreeMap::new(),
+        gone: BTreeMap::new(),
+        taken: BTreeSet::new(),
+        beats: BTreeMap::new(),
+    });
     assert!(!is_lost(&w, 1));
     let gone = BTreeMap::from([(instance(1), "spot interruption".to_owned())]);
-    w.tell(Input::Seen { asked_at, alive: BTreeMap::new(), gone, beats: BTreeMap::new() });
+    w.tell(Input::Seen { asked_at, alive: BTreeMap::new(), gone, taken: BTreeSet::new(), beats: BTreeMap::new() });
     assert!(is_lost(&w, 1), "what is gone stays gone");
 }
 
