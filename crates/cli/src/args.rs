@@ -114,6 +114,8 @@ pub(crate) enum Command {
     Cancel(Cancel),
     /// Run a job again, or all jobs of a build that failed
     Retry(Retry),
+    /// Make a build again: the same commit, branch, message and environment
+    Rebuild(Rebuild),
     /// Open a step that waits for a person
     Unblock(Unblock),
     /// Keep secrets for jobs
@@ -198,6 +200,8 @@ pub(crate) enum Build {
     },
     /// Make a build
     Create(Create),
+    /// Make a build again: the same commit, branch, message and environment
+    Rebuild(Rebuild),
 }
 
 #[derive(Debug, Args)]
@@ -312,6 +316,16 @@ pub(crate) struct WhichSecret {
     /// Only for builds of this pipeline; beats one of the same name for all
     #[arg(long, value_name = "SLUG", value_parser = pipeline_slug)]
     pub(crate) pipeline: Option<PipelineSlug>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Rebuild {
+    /// `N`, `pipeline#N` or an id
+    #[arg(value_parser = build_name)]
+    pub(crate) build: String,
+    /// The same key is the same build: makes a repetition harmless
+    #[arg(long, value_name = "KEY")]
+    pub(crate) idempotency_key: Option<String>,
 }
 
 #[derive(Debug, Args)]

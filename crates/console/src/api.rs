@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tidegate_core::ids::{AttemptId, DeliveryId};
 use tidegate_engine::Engine;
-use tidegate_engine::api::{ApiError, BuildName, CreateBuild, JobName, LogPosition, Unblock};
+use tidegate_engine::api::{ApiError, BuildName, CreateBuild, JobName, LogPosition, Rebuild, Unblock};
 use tidegate_engine::ports::Method;
 
 use crate::token::ApiToken;
@@ -115,6 +115,7 @@ pub fn routes(engine: Arc<Engine>, token: ApiToken) -> Router {
         .route("/api/builds/{build}", get(show))
         .route("/api/builds/{build}/cancel", post(cancel))
         .route("/api/builds/{build}/retry", post(retry))
+        .route("/api/builds/{build}/rebuild", post(rebuild))
         .route("/api/builds/{build}/unblock", post(unblock))
         .route("/api/builds/{build}/why", get(why))
         .route("/api/groups", get(groups))
@@ -174,6 +175,12 @@ async fn retry(
     let job = request.job.map(JobName);
     let id = engine.retry(&name(&build)?, job.as_ref(), &request.by).await?;
     Ok(Json(engine.show_build(&BuildName::Id(id)).await?).into_response())
+}
+
+async fn rebuild(State(engine): State<Arc<Engine>>, Path(build): Path<String>, Json(wish): Json<Rebuild>) -> Answer {
+    let id = engine.rebuild(&name(&build)?, &wish).await?;
+    let build = engine.show_build(&BuildName::Id(id)).await?;
+    Ok((StatusCode::CREATED, Json(build)).into_response())
 }
 
 async fn unblock(State(engine): State<Arc<Engine>>, Path(build): Path<String>, Json(wish): Json<Unblock>) -> Answer {

@@ -10,6 +10,7 @@ pub mod ids;
 pub mod plan;
 pub mod report;
 pub mod secret;
+pub mod schedule;
 pub mod time;
 pub mod trust;
 pub mod why;

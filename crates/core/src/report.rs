@@ -57,6 +57,10 @@ pub fn status(build: &Build, graph: &Graph) -> Status {
         }
         BuildState::Failed => (StatusState::Failure, format!("Build #{number} failed{}", why(build, graph))),
         BuildState::Canceled => (StatusState::Error, format!("Build #{number} was canceled")),
+        BuildState::Skipped => {
+            let by = build.cancel.as_ref().map_or_else(String::new, |cancel| format!(" for {}", cancel.by));
+            (StatusState::Error, format!("Build #{number} was skipped{by}"))
+        }
         BuildState::NotRun => (StatusState::Success, format!("Build #{number} had nothing to run")),
     };
     let description = if text.chars().count() > 140 { text.chars().take(139).chain(['…']).collect() } else { text };

@@ -10,7 +10,8 @@ use serde::{Serialize, de::DeserializeOwned};
 use tidegate_core::build::{self, Build, Graph};
 use tidegate_core::fleet::Policy;
 use tidegate_core::ids::{PipelineSlug, RepositoryId};
-use tidegate_core::plan::Segment;
+use tidegate_core::plan::{Env, Segment};
+use tidegate_core::schedule::Schedule;
 use tidegate_core::time::Timestamp;
 use tidegate_core::wire::envelope;
 
@@ -56,6 +57,40 @@ pub struct PipelineSettings {
     pub file: Option<String>,
     /// Patterns of the branches and tags that are built (`spec/pipeline.md` 1.8, branches); empty is all.
     pub branches: Vec<String>,
+    /// On which branches a newer build skips those that have not begun; `None` is nowhere, empty is everywhere.
+    pub skip_intermediate: Option<Vec<String>>,
+    /// On which branches a newer build cancels those that are not over.
+    pub cancel_intermediate: Option<Vec<String>>,
+    /// Builds at times.
+    pub schedules: Vec<ScheduleSettings>,
+}
+
+impl PipelineSettings {
+    /// A pipeline that builds every branch and nothing else.
+    pub fn new(slug: PipelineSlug, repository: RepositoryId) -> Self {
+        Self {
+            slug,
+            repository,
+            file: None,
+            branches: Vec::new(),
+            skip_intermediate: None,
+            cancel_intermediate: None,
+            schedules: Vec::new(),
+        }
+    }
+}
+
+/// Builds at times.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ScheduleSettings {
+    /// When.
+    pub cron: Schedule,
+    /// Which branch; the default branch when not given.
+    pub branch: Option<String>,
+    /// Environment of the builds.
+    pub env: Env,
+    /// What to show as the message.
+    pub message: Option<String>,
 }
 
 /// The ports, put together.

@@ -65,6 +65,7 @@ fn of_build(settings: &Settings, build: &Build, repository: Option<&RepositorySo
         ("BUILDKITE_PULL_REQUEST_BASE_BRANCH", String::new()),
         ("BUILDKITE_PULL_REQUEST_REPO", String::new()),
         ("BUILDKITE_REBUILT_FROM_BUILD_ID", facts.rebuilt_from.as_ref().map_or_else(String::new, ToString::to_string)),
+        ("BUILDKITE_REBUILT_FROM_BUILD_NUMBER", facts.rebuilt_number.map_or_else(String::new, |n| n.to_string())),
         ("BUILDKITE_TRIGGERED_FROM_BUILD_ID", parent.map_or_else(String::new, |by| by.build.to_string())),
         ("BUILDKITE_TRIGGERED_FROM_BUILD_NUMBER", parent.map_or_else(String::new, |by| by.number.to_string())),
         ("BUILDKITE_TRIGGERED_FROM_BUILD_PIPELINE_SLUG", parent.map_or_else(String::new, |by| by.pipeline.to_string())),

@@ -110,7 +110,7 @@ pub(crate) struct Wanted {
     pub(crate) env: Env,
     pub(crate) meta_data: Vec<(String, String)>,
     pub(crate) default_branch: String,
-    pub(crate) rebuilt_from: Option<BuildId>,
+    pub(crate) rebuilt_from: Option<(BuildId, u64)>,
     pub(crate) triggered_by: Option<TriggeredBy>,
     /// What made it: two wishes with one trigger are one build.
     pub(crate) trigger: String,
@@ -266,10 +266,7 @@ impl Engine {
             return configured;
         }
         let name = repository.full_name.as_str().split('/').next_back().unwrap_or_default();
-        PipelineSlug::new(name)
-            .map(|slug| PipelineSettings { slug, repository: repository.id, file: None, branches: Vec::new() })
-            .into_iter()
-            .collect()
+        PipelineSlug::new(name).map(|slug| PipelineSettings::new(slug, repository.id)).into_iter().collect()
     }
 
     /// Makes the build that is wanted, once. A crash after any line is repaired by the same call again.
@@ -290,8 +287,10 @@ impl Engine {
         wanted: &Wanted,
     ) -> Result<(BuildId, u64), Error> {
         let BuildKeyRecord { build: id, number, commit } = self.identify(repository, pipeline, wanted).await?;
+        let branch = wanted.git_ref.as_ref().map_or("", GitRef::name);
         if self.ports.store.get(&keys::build(&id)).await?.is_some() {
             self.ring(&Actor::Build(id.clone())).await?;
+            self.supersede(pipeline, &id, number, branch).await?;
             return Ok((id, number));
         }
         let facts = Facts {
@@ -310,7 +309,8 @@ impl Engine {
             env: wanted.env.clone(),
             created_at: self.now(),
             default_branch: wanted.default_branch.clone(),
-            rebuilt_from: wanted.rebuilt_from.clone(),
+            rebuilt_from: wanted.rebuilt_from.as_ref().map(|(id, _)| id.clone()),
+            rebuilt_number: wanted.rebuilt_from.as_ref().map(|(_, number)| *number),
             triggered_by: wanted.triggered_by.clone().map(Box::new),
         };
         let build = self.plan(repository, pipeline, facts).await?;
@@ -330,6 +330,7 @@ impl Engine {
             Err(error) => return Err(error),
         }
         self.ring(&actor).await?;
+        self.supersede(pipeline, &id, number, branch).await?;
         Ok((id, number))
     }
 

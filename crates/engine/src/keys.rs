@@ -157,6 +157,14 @@ pub(crate) fn triggered(build: &BuildId, job: JobIndex, number: u32) -> Key {
     Key::new(triggers(build), format!("{}{number:04}", attempts_of_job(job)))
 }
 
+pub(crate) fn schedule(pipeline: &PipelineSlug, id: &str) -> Key {
+    Key::new(format!("schedule/{pipeline}"), id)
+}
+
+pub(crate) fn branch(pipeline: &PipelineSlug, name: &str) -> Key {
+    Key::new(format!("branch/{pipeline}"), derived_uuid("branch", name).to_string())
+}
+
 /// What is known of a repository by its events.
 pub(crate) fn repository(id: RepositoryId) -> Key {
     Key::new(format!("repository/{id}"), "repository")

@@ -15,10 +15,12 @@ mod expand;
 mod ingest;
 mod keys;
 mod list;
+mod schedules;
+mod supersede;
 mod sweep;
 
 pub use actors::{Actor, DOORBELL, ReportRecord, UnknownActor};
-pub use engine::{Engine, PipelineSettings, Ports, Settings};
+pub use engine::{Engine, PipelineSettings, Ports, ScheduleSettings, Settings};
 pub use error::Error;
 pub use ingest::{DeliveryRecord, INGEST};
 pub use list::ListEntry;

@@ -36,6 +36,7 @@ pub async fn run(engine: Arc<Engine>, fleet: watch::Receiver<u64>, stop: watch::
     tasks.spawn(consume(Arc::clone(&engine), DOORBELL, STEPS, stop.clone()));
     tasks.spawn(consume(Arc::clone(&engine), INGEST, 2, stop.clone()));
     tasks.spawn(watch_fleet(Arc::clone(&engine), fleet, stop.clone()));
+    tasks.spawn(watch_schedules(Arc::clone(&engine), stop.clone()));
     tasks.spawn(watch_records(engine, stop));
     while tasks.join_next().await.is_some() {}
 }
@@ -87,6 +88,22 @@ async fn watch_fleet(engine: Arc<Engine>, mut fleet: watch::Receiver<u64>, mut s
             // An error means that nobody tells any more: the timer is left.
             Ok(()) = fleet.changed() => {}
             () = engine.ports().clock.sleep(FLEET_EVERY) => {}
+        }
+    }
+}
+
+async fn watch_schedules(engine: Arc<Engine>, mut stop: watch::Receiver<bool>) {
+    loop {
+        let pause = match engine.run_schedules().await {
+            Ok(pause) => pause,
+            Err(error) => {
+                tracing::warn!(%error, "the schedules cannot be looked at");
+                Duration::from_secs(5)
+            }
+        };
+        tokio::select! {
+            () = stopped(&mut stop) => return,
+            () = engine.ports().clock.sleep(pause) => {}
         }
     }
 }

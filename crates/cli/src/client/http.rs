@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use tidegate_console::{ArtifactUrl, By, RetryRequest};
 use tidegate_engine::DeliveryRecord;
 use tidegate_engine::api::{
-    ArtifactAnswer, BuildAnswer, Builds, CreateBuild, Groups, LogPart, LogPosition, Unblock, WhyAnswer,
+    ArtifactAnswer, BuildAnswer, Builds, CreateBuild, Groups, LogPart, LogPosition, Rebuild, Unblock, WhyAnswer,
 };
 
 use super::{Artifacts, Instances};
@@ -207,6 +207,10 @@ impl Http {
     pub(super) async fn retry(&self, build: &str, job: Option<&str>, by: &str) -> anyhow::Result<BuildAnswer> {
         let request = RetryRequest { job: job.map(str::to_owned), by: by.to_owned() };
         self.post(&["builds", build, "retry"], &request).await
+    }
+
+    pub(super) async fn rebuild(&self, build: &str, wish: &Rebuild) -> anyhow::Result<BuildAnswer> {
+        self.post(&["builds", build, "rebuild"], wish).await
     }
 
     pub(super) async fn unblock(&self, build: &str, wish: &Unblock) -> anyhow::Result<BuildAnswer> {

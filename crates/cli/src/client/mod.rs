@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use tidegate_engine::Engine;
 use tidegate_engine::api::{
     ArtifactAnswer, BuildAnswer, BuildName, Builds, CreateBuild, Groups, InstanceAnswer, JobName, LogPart, LogPosition,
-    Unblock, WhyAnswer,
+    Rebuild, Unblock, WhyAnswer,
 };
 use tidegate_local::{StateDir, StateError};
 
@@ -222,6 +222,18 @@ impl Backend {
             Backend::Engine(engine) | Backend::Directory(engine) => {
                 let job = job.map(|job| JobName(job.to_owned()));
                 let id = engine.retry(&name, job.as_ref(), by).await?;
+                Ok(engine.show_build(&BuildName::Id(id)).await?)
+            }
+        }
+    }
+
+    /// Makes a build again.
+    pub(crate) async fn rebuild(&self, build: &str, wish: &Rebuild) -> anyhow::Result<BuildAnswer> {
+        let name = build_name(build)?;
+        match self {
+            Backend::Http(http) => http.rebuild(build, wish).await,
+            Backend::Engine(engine) | Backend::Directory(engine) => {
+                let id = engine.rebuild(&name, wish).await?;
                 Ok(engine.show_build(&BuildName::Id(id)).await?)
             }
         }

@@ -9,6 +9,7 @@ use crate::{exit, out, show};
 pub(super) async fn run(global: &Global, command: Build) -> anyhow::Result<u8> {
     let build = match command {
         Build::Show { build } => Backend::open(global, Access::Read).await?.build(&build).await?,
+        Build::Rebuild(rebuild) => return super::change::rebuild(global, &rebuild).await,
         Build::Create(create) => {
             let wish = CreateBuild {
                 pipeline: create.pipeline,

@@ -3,7 +3,7 @@
 use super::{build, me};
 use tidegate_engine::api;
 
-use crate::args::{Cancel, Global, Retry, Unblock};
+use crate::args::{Cancel, Global, Rebuild, Retry, Unblock};
 use crate::client::{Access, Backend};
 use crate::exit;
 
@@ -26,5 +26,13 @@ pub(super) async fn unblock(global: &Global, arguments: &Unblock) -> anyhow::Res
     let backend = Backend::open(global, Access::Server).await?;
     let wish = api::Unblock { step: arguments.step.clone(), fields: arguments.fields.clone(), by: me() };
     build::print(global, &backend.unblock(&arguments.build, &wish).await?)?;
+    Ok(exit::DONE)
+}
+
+/// `tidegate rebuild`.
+pub(super) async fn rebuild(global: &Global, arguments: &Rebuild) -> anyhow::Result<u8> {
+    let backend = Backend::open(global, Access::Server).await?;
+    let wish = api::Rebuild { idempotency_key: arguments.idempotency_key.clone(), by: me() };
+    build::print(global, &backend.rebuild(&arguments.build, &wish).await?)?;
     Ok(exit::DONE)
 }

@@ -52,6 +52,7 @@ async fn client(global: &Global, command: Command) -> anyhow::Result<u8> {
         Command::Artifact(artifact) => artifact::run(global, artifact).await,
         Command::Cancel(cancel) => change::cancel(global, &cancel).await,
         Command::Retry(retry) => change::retry(global, &retry).await,
+        Command::Rebuild(rebuild) => change::rebuild(global, &rebuild).await,
         Command::Unblock(unblock) => change::unblock(global, &unblock).await,
         Command::Secret(secret) => secret::run(global, &secret).await,
         Command::Why(arguments) => why::run(global, &arguments).await,

@@ -37,6 +37,16 @@ id = 123456789
 # repository = "octo-org/web"
 # file = ".tidegate/deploy.yml"
 # branches = "main release/*"
+# skip_intermediate_builds = true      # a newer build of a branch skips those that have not begun; or a filter: "!main"
+# cancel_intermediate_builds = "!main" # a newer build of a branch cancels those that are not over
+#
+# Builds at times: five fields of cron, in UTC. A slot makes one build; of several that were missed, only the last is made
+# up for.
+# [[pipeline.schedule]]
+# cron = "0 3 * * 1-5"
+# branch = "main"            # the default branch when not given
+# env = { NIGHTLY = "1" }
+# message = "Nightly"
 
 # Machines: here child processes of the server. A job goes to the first pool that offers what its `agents` ask for; the
 # pool's name is its `queue`. Without any pool there is one of name `default`, as wide as the machine has cores.

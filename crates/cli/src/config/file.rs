@@ -9,8 +9,8 @@ use serde::Deserialize;
 use tidegate_core::fleet::PoolPolicy;
 use tidegate_core::ids::{PipelineSlug, PoolName, RepositoryId, RepositoryName};
 use tidegate_core::trust::Trust;
-use tidegate_engine::PipelineSettings;
 use tidegate_engine::ports::RepositorySource;
+use tidegate_engine::{PipelineSettings, ScheduleSettings};
 use tidegate_local::Token;
 use toml::Spanned;
 
@@ -77,6 +77,39 @@ struct Pipeline {
     file: Option<Spanned<String>>,
     #[serde(default)]
     branches: Branches,
+    skip_intermediate_builds: Option<Filter>,
+    cancel_intermediate_builds: Option<Filter>,
+    #[serde(default)]
+    schedule: Vec<Schedule>,
+}
+
+/// Where something holds: `true` everywhere, or the patterns of branches.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Filter {
+    All(bool),
+    Text(String),
+    List(Vec<String>),
+}
+
+impl Filter {
+    fn patterns(&self) -> Option<Vec<String>> {
+        match self {
+            Filter::All(all) => all.then(Vec::new),
+            Filter::Text(text) => Some(text.split_whitespace().map(str::to_owned).collect()),
+            Filter::List(list) => Some(list.clone()),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Schedule {
+    cron: Spanned<String>,
+    branch: Option<Spanned<String>>,
+    #[serde(default)]
+    env: BTreeMap<String, String>,
+    message: Option<String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -332,6 +365,14 @@ fn clone_url(url: &str) -> Result<String, String> {
     Ok(url.to_owned())
 }
 
+fn branch_name(name: &str) -> Result<String, String> {
+    if tidegate_core::event::is_ref_name(name) {
+        Ok(name.to_owned())
+    } else {
+        Err(format!("`{name}` is no branch name"))
+    }
+}
+
 fn pipelines(
     reader: &Reader<'_>,
     written: &[Pipeline],
@@ -369,7 +410,28 @@ fn pipelines(
             Branches::Text(text) => text.split_whitespace().map(str::to_owned).collect(),
             Branches::List(list) => list.clone(),
         };
-        pipelines.push(PipelineSettings { slug, repository, file, branches });
+        let mut schedules = Vec::new();
+        for schedule in &pipeline.schedule {
+            schedules.push(ScheduleSettings {
+                cron: reader.at(&schedule.cron, |cron| tidegate_core::schedule::Schedule::parse(cron))?,
+                branch: schedule
+                    .branch
+                    .as_ref()
+                    .map(|branch| reader.at(branch, |name| branch_name(name)))
+                    .transpose()?,
+                env: schedule.env.clone().into_iter().collect(),
+                message: schedule.message.clone(),
+            });
+        }
+        pipelines.push(PipelineSettings {
+            slug,
+            repository,
+            file,
+            branches,
+            skip_intermediate: pipeline.skip_intermediate_builds.as_ref().and_then(Filter::patterns),
+            cancel_intermediate: pipeline.cancel_intermediate_builds.as_ref().and_then(Filter::patterns),
+            schedules,
+        });
     }
     // Repositories without a pipeline of their own are given one of their name; two of one name would share builds.
     let configured: HashSet<RepositoryId> = pipelines.iter().map(|p: &PipelineSettings| p.repository).collect();
@@ -383,7 +445,7 @@ fn pipelines(
             );
             return Err(reader.wrong(None, why));
         }
-        pipelines.push(PipelineSettings { slug, repository: repository.id, file: None, branches: Vec::new() });
+        pipelines.push(PipelineSettings::new(slug, repository.id));
     }
     Ok(pipelines)
 }

@@ -258,12 +258,8 @@ fn configure(
         clone_url: snapshot.repository.display().to_string(),
     }];
     let text = snapshot.pipeline(file.as_deref());
-    config.pipelines = vec![PipelineSettings {
-        slug: PipelineSlug::new(slug)?,
-        repository: RepositoryId(ID),
-        file,
-        branches: Vec::new(),
-    }];
+    config.pipelines =
+        vec![PipelineSettings { file, ..PipelineSettings::new(PipelineSlug::new(slug)?, RepositoryId(ID)) }];
     let mut pool = default_pool();
     for (tag, value) in text.map(|text| agents(&text, limits.pipeline)).unwrap_or_default() {
         let any = matches!(value.as_str(), "" | "*");

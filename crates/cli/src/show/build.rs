@@ -47,6 +47,10 @@ pub(crate) fn build(build: &BuildAnswer, now: Timestamp, limit: Option<usize>) -
     let on = if on.is_empty() { String::new() } else { format!("{on} at ") };
     let _ = writeln!(out, "  {on}{}  {}", line.commit.get(..8).unwrap_or(&line.commit), clean(&line.message));
     let _ = writeln!(out, "  {}", paint(format!("{}, made {}", line.id, ago(&line.created_at, now)), dim));
+    if let Some(id) = &build.rebuilt_from {
+        let number = build.rebuilt_number.map_or_else(|| id.to_string(), |number| format!("#{number}"));
+        let _ = writeln!(out, "  {}", paint(format!("rebuilt from {number} by {}", clean(&build.creator)), dim));
+    }
     if let Some(by) = &build.triggered_by {
         let _ = writeln!(out, "  {}", paint(format!("triggered by {}#{}", clean(&by.pipeline), by.number), dim));
     }

@@ -48,6 +48,15 @@ pub enum Input {
         /// Who asks.
         by: String,
     },
+    /// A newer build of the same branch was made (`spec/pipeline.md` 1.20).
+    Superseded {
+        /// Which, for people.
+        by: String,
+        /// End the build if it has not begun.
+        skip: bool,
+        /// End it in any case.
+        cancel: bool,
+    },
     /// Run a failed job again, or all that failed.
     Retry {
         /// Which; `None` for all that failed.
@@ -169,7 +178,14 @@ impl Build {
             }
             Input::Cancel { by } => {
                 if self.cancel.is_none() && !self.state.is_final() {
-                    self.cancel = Some(Cancel { by: by.clone(), at: now });
+                    self.cancel = Some(Cancel { by: by.clone(), at: now, skipped: false });
+                    self.touch();
+                }
+            }
+            Input::Superseded { by, skip, cancel } => {
+                let skipped = *skip && self.started_at.is_none();
+                if self.cancel.is_none() && !self.state.is_final() && (skipped || *cancel) {
+                    self.cancel = Some(Cancel { by: by.clone(), at: now, skipped });
                     self.touch();
                 }
             }

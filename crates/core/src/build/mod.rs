@@ -78,6 +78,9 @@ pub struct Facts {
     /// The build that this one repeats.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rebuilt_from: Option<BuildId>,
+    /// That build's number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rebuilt_number: Option<u64>,
     /// The trigger step that made it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub triggered_by: Option<Box<TriggeredBy>>,
@@ -125,13 +128,19 @@ pub enum BuildState {
     Canceled,
     /// Every step was skipped or left out.
     NotRun,
+    /// It had not begun when a newer build of its branch was made.
+    Skipped,
 }
 
 impl BuildState {
     /// Whether nothing more happens unless a person asks for it.
     pub fn is_final(self) -> bool {
         match self {
-            BuildState::Passed | BuildState::Failed | BuildState::Canceled | BuildState::NotRun => true,
+            BuildState::Passed
+            | BuildState::Failed
+            | BuildState::Canceled
+            | BuildState::NotRun
+            | BuildState::Skipped => true,
             BuildState::Scheduled
             | BuildState::Running
             | BuildState::Failing
@@ -152,6 +161,7 @@ impl BuildState {
             BuildState::Failed => "failed",
             BuildState::Canceled => "canceled",
             BuildState::NotRun => "not_run",
+            BuildState::Skipped => "skipped",
         }
     }
 }
@@ -192,6 +202,9 @@ pub struct Cancel {
     pub by: String,
     /// When.
     pub at: Timestamp,
+    /// A newer build of its branch was made before it had begun.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub skipped: bool,
 }
 
 /// Jobs of one requirement and priority, in the order in which they became ready.

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use super::graph::{Graph, Needs};
 use super::schedule::{How, What};
-use super::{Build, BuildState, JobState, Line, StepRef};
+use super::{Build, BuildState, Cancel, JobState, Line, StepRef};
 use crate::fleet::Requirement;
 use crate::ids::JobIndex;
 use crate::plan::StepKind;
@@ -315,8 +315,13 @@ impl Build {
     fn derive_state(&self, graph: &Graph, seen: Seen) -> BuildState {
         let unfinished = seen.any(|s| !s.is_final());
         let failed = seen.any(JobState::is_failure);
-        if self.cancel.is_some() {
-            return if unfinished { BuildState::Canceling } else { BuildState::Canceled };
+        if let Some(Cancel { skipped, .. }) = self.cancel {
+            return match unfinished {
+                true => BuildState::Canceling,
+                // What a machine took in the last moment was not skipped.
+                false if skipped && self.started_at.is_none() => BuildState::Skipped,
+                false => BuildState::Canceled,
+            };
         }
         if unfinished {
             let busy = seen.any(|s| {

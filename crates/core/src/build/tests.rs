@@ -42,6 +42,7 @@ pub(crate) fn facts() -> Facts {
         created_at: Timestamp(1_000),
         default_branch: "main".into(),
         rebuilt_from: None,
+        rebuilt_number: None,
         triggered_by: None,
     }
 }

@@ -45,11 +45,7 @@ impl Build {
                 // A step that does not wait is done. Where it is being cancelled, the build is cancelled too.
                 (step.asynchronous && cell.state == JobState::Scheduled).then_some(JobState::Passed)
             }
-            TriggerEnd::Recalled | TriggerEnd::Ended(BuildState::Canceled) => Some(JobState::Canceled),
-            TriggerEnd::Refused | TriggerEnd::Ended(_) if canceled => Some(JobState::Canceled),
-            TriggerEnd::Refused => Some(soft(NOT_MADE)),
             TriggerEnd::Ended(BuildState::Passed | BuildState::NotRun) => Some(JobState::Passed),
-            TriggerEnd::Ended(BuildState::Failed) => Some(soft(FAILED)),
             TriggerEnd::Ended(
                 BuildState::Scheduled
                 | BuildState::Running
@@ -57,6 +53,13 @@ impl Build {
                 | BuildState::Blocked
                 | BuildState::Canceling,
             ) => None,
+            TriggerEnd::Recalled | TriggerEnd::Ended(BuildState::Canceled) => Some(JobState::Canceled),
+            TriggerEnd::Refused | TriggerEnd::Ended(BuildState::Failed | BuildState::Skipped) if canceled => {
+                Some(JobState::Canceled)
+            }
+            TriggerEnd::Ended(BuildState::Skipped) => Some(JobState::Skipped),
+            TriggerEnd::Refused => Some(soft(NOT_MADE)),
+            TriggerEnd::Ended(BuildState::Failed) => Some(soft(FAILED)),
         };
         let Some(next) = next else { return };
         let mended = next == JobState::Passed

@@ -87,6 +87,9 @@ pub struct BuildAnswer {
     /// The build that it repeats.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rebuilt_from: Option<BuildId>,
+    /// That build's number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rebuilt_number: Option<u64>,
     /// Who or what made it.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub creator: String,
@@ -390,7 +393,8 @@ fn acts(build: &Build, graph: &Graph) -> Vec<ActAnswer> {
         acts.push((act.at, answer));
     }
     if let Some(cancel) = &build.cancel {
-        let (by, what) = (cancel.by.clone(), "canceled".to_owned());
+        let what = if cancel.skipped { "skipped" } else { "canceled" };
+        let (by, what) = (cancel.by.clone(), what.to_owned());
         acts.push((cancel.at, ActAnswer { at: text(cancel.at), by, what, job: None, job_id: None }));
     }
     acts.sort_by_key(|(at, _)| *at);
@@ -477,6 +481,7 @@ impl Engine {
                 state: None,
             }),
             rebuilt_from: build.facts.rebuilt_from.clone(),
+            rebuilt_number: build.facts.rebuilt_number,
             creator: build.facts.creator.clone(),
             source: build.facts.source.clone(),
             canceled_by: build.cancel.map(|c| c.by),

@@ -38,6 +38,17 @@ pub struct CreateBuild {
     pub by: String,
 }
 
+/// A wish for a build like another.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+pub struct Rebuild {
+    /// Makes a repetition harmless: the same key is the same build.
+    #[serde(default)]
+    pub idempotency_key: Option<String>,
+    /// Who asks.
+    #[serde(default)]
+    pub by: String,
+}
+
 impl Engine {
     /// Cancels a build. When this returns, no job that was not taken by a machine will start (invariant I10), and machines
     /// that hold jobs are told with their next beat. Cancelling what is over changes nothing.
@@ -88,6 +99,44 @@ impl Engine {
         self.tell(&actor, &Input::Retry { job, by: by.to_owned() }).await?;
         self.step(&actor).await?;
         Ok(id)
+    }
+
+    /// Makes a build again: the same commit, branch, message and environment (`spec/pipeline.md` 1.20).
+    ///
+    /// # Errors
+    /// Not found; refused where its pipeline is not configured any more.
+    pub async fn rebuild(&self, name: &BuildName, wish: &Rebuild) -> Result<BuildId, ApiError> {
+        let id = self.find_build(name).await?;
+        let known = self.load::<Build>(&keys::build(&id)).await?;
+        let old = known.ok_or_else(|| NotFound(format!("there is no build `{id}`")))?.body.facts;
+        let Some((repository, pipeline)) = self.find_pipeline(old.pipeline.as_str()) else {
+            return Err(ApiError::Refused(self.no_pipeline(old.pipeline.as_str())));
+        };
+        if repository.id != old.repository {
+            let why = format!("`{}` is a pipeline of another repository now", old.pipeline);
+            return Err(ApiError::Refused(why));
+        }
+        let key = wish.idempotency_key.clone().unwrap_or_else(|| format!("{:032x}", self.ports.ids.random()));
+        let wanted = Wanted {
+            git_ref: old.git_ref,
+            before: String::new(),
+            asked: old.commit.to_string(),
+            commit: old.commit,
+            message: old.message,
+            author: old.author,
+            creator: wish.by.clone(),
+            source: "api",
+            trust: old.trust,
+            env: old.env,
+            meta_data: Vec::new(),
+            default_branch: old.default_branch,
+            rebuilt_from: Some((id, old.number)),
+            triggered_by: None,
+            trigger: format!("rebuild/{key}"),
+        };
+        let new = self.make_build(repository, &pipeline, &wanted).await?;
+        self.step(&Actor::Build(new.clone())).await?;
+        Ok(new)
     }
 
     /// Makes a build of a pipeline at a commit.

@@ -13,7 +13,7 @@ pub use answers::{
     ActAnswer, AnnotationAnswer, ArtifactAnswer, AttemptAnswer, BuildAnswer, BuildLine, Builds, FieldAnswer,
     FormAnswer, JobAnswer, TriggeredAnswer,
 };
-pub use commands::CreateBuild;
+pub use commands::{CreateBuild, Rebuild};
 pub use find::{BuildName, JobName, NotFound};
 pub use logs::{LogPart, LogPosition};
 pub use machines::InstanceAnswer;

@@ -196,6 +196,7 @@ impl World {
                 }
             }
             BuildState::NotRun
+            | BuildState::Skipped
             | BuildState::Scheduled
             | BuildState::Running
             | BuildState::Failing

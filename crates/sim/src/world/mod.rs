@@ -226,11 +226,13 @@ impl World {
         let pipelines = repositories
             .iter()
             .enumerate()
-            .map(|(n, r)| PipelineSettings {
-                slug: PipelineSlug::new(format!("pipeline-{n}")).unwrap_or_else(|e| panic!("{e}")),
-                repository: r.id,
-                file: Some("pipeline.yml".to_owned()),
-                branches: if n == 1 { vec!["!wip-*".to_owned()] } else { Vec::new() },
+            .map(|(n, r)| {
+                let slug = PipelineSlug::new(format!("pipeline-{n}")).unwrap_or_else(|e| panic!("{e}"));
+                PipelineSettings {
+                    file: Some("pipeline.yml".to_owned()),
+                    branches: if n == 1 { vec!["!wip-*".to_owned()] } else { Vec::new() },
+                    ..PipelineSettings::new(slug, r.id)
+                }
             })
             .collect();
         Settings {

@@ -131,3 +131,40 @@ fn a_job_that_was_canceled_by_a_failing_build_comes_back_with_the_retry_of_all()
     w.retry_all();
     w.is("scheduled a=scheduled b=scheduled");
 }
+
+#[test]
+fn a_newer_build_of_the_branch_skips_what_has_not_begun_and_cancels_what_has() {
+    let superseded = |skip, cancel| Input::Superseded { by: "hello#8".into(), skip, cancel };
+    let end = |w: &mut World| {
+        if w.cell("a").state == JobState::Canceling {
+            w.end("a", Cause::Canceled, None);
+        }
+    };
+    for (begun, skip, cancel, want) in [
+        (false, true, false, "skipped a=canceled"),
+        (false, true, true, "skipped a=canceled"),
+        (false, false, true, "canceled a=canceled"),
+        (true, true, false, "running a=scheduled"),
+        (true, true, true, "canceled a=canceled"),
+        (true, false, true, "canceled a=canceled"),
+        (false, false, false, "scheduled a=scheduled"),
+    ] {
+        let mut w = World::new([cmd("a")]);
+        if begun {
+            w.tell(&Input::Started { at: w.now });
+        }
+        w.tell(&superseded(skip, cancel));
+        end(&mut w);
+        assert_eq!(w.shows(), want, "begun {begun}, skip {skip}, cancel {cancel}");
+    }
+    let mut w = World::new([cmd("a")]);
+    w.pass(&["a"]);
+    w.tell(&superseded(true, true));
+    w.is("passed a=passed");
+    // A machine took it in the last moment.
+    let mut w = World::new([cmd("a")]);
+    w.tell(&superseded(true, false));
+    w.tell(&Input::Started { at: w.now });
+    end(&mut w);
+    w.is("canceled a=canceled");
+}

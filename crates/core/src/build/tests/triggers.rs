@@ -19,7 +19,7 @@ fn of(name: &str, end: TriggerEnd, change: impl FnOnce(&mut TriggerStep)) -> Str
 
 #[test]
 fn a_step_takes_over_the_result_of_its_build() {
-    use BuildState::{Canceled, Failed, NotRun, Passed, Running};
+    use BuildState::{Canceled, Failed, NotRun, Passed, Running, Skipped};
     let passed = "running t=passed w=passed after=scheduled";
     let failed = "failed t=failed w=waiting_failed after=waiting_failed";
     let waits = "running t=scheduled w=waiting after=waiting";
@@ -34,6 +34,7 @@ fn a_step_takes_over_the_result_of_its_build() {
         ("failed", TriggerEnd::Ended(Failed), none, failed),
         ("failed softly", TriggerEnd::Ended(Failed), soft, "scheduled t=soft_failed w=passed after=scheduled"),
         ("canceled", TriggerEnd::Ended(Canceled), none, "failed t=canceled w=waiting_failed after=waiting_failed"),
+        ("skipped for a newer one", TriggerEnd::Ended(Skipped), none, "scheduled t=skipped w=passed after=scheduled"),
         ("not made", TriggerEnd::Refused, none, failed),
         ("not made, softly", TriggerEnd::Refused, soft, "scheduled t=soft_failed w=passed after=scheduled"),
         ("not over", TriggerEnd::Ended(Running), none, "scheduled t=scheduled w=waiting after=waiting"),
