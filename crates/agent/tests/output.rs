@@ -170,3 +170,52 @@ fn secrets_and_escape_sequences_do_not_reach_the_log() {
     );
     assert!(!outcome.tail.contains("hunter2two"));
 }
+
+#[test]
+fn a_line_that_is_too_long_is_broken_and_told_and_nothing_of_it_is_lost() {
+    let world = World::new();
+    let result = world.run(job("head -c 200000 /dev/zero | tr '\\0' x; echo; echo after"));
+    assert_eq!(result.outcome.exit_status, Some(0));
+    let log = world.gate.log(&attempt(1));
+    assert!(log.lines().all(|line| line.len() <= 64 * 1024));
+    assert_eq!(log.lines().filter(|line| line.starts_with("xx")).map(str::len).sum::<usize>(), 200_000);
+    assert_eq!(log.matches("A line has more than 65536 bytes: it is shown as several lines.").count(), 1);
+    assert!(log.ends_with("x\nafter\n"), "{}", &log[log.len() - 100..]);
+}
+
+#[test]
+fn a_job_that_prints_too_fast_is_slowed_down_and_told() {
+    let world = World::new();
+    world.gate.with(|m| m.count_only = true);
+    let mut assignment = job("head -c 3000000 /dev/zero | tr '\\0' '\\n'");
+    assignment.log_rate = 300_000;
+    assignment.log_limit = 1 << 30;
+    let result = world.run(assignment);
+    assert_eq!((result.outcome.exit_status, result.outcome.log.dropped), (Some(0), 0));
+    assert!(world.gate.with(|m| m.counted) > 3_000_000);
+    let mut assignment = job("head -c 3000000 /dev/zero | tr '\\0' x");
+    assignment.log_rate = 300_000;
+    let world = World::new();
+    world.run(assignment);
+    let log = world.gate.log(&attempt(1));
+    assert_eq!(
+        log.matches("prints more than 300000 bytes a second: it is slowed down, and nothing is lost.").count(),
+        1
+    );
+}
+
+#[test]
+fn a_job_has_a_terminal_where_it_wants_one() {
+    let world = World::new();
+    let script = "test -t 1 && test -t 2 && echo 'a terminal' || echo 'a pipe'; test -t 0 || stty size < /dev/stdout; \
+                  echo err >&2; printf 'no end'";
+    let mut assignment = job(script);
+    assignment.env.push(("BUILDKITE_PTY".to_owned(), "true".to_owned()));
+    let result = world.run(assignment);
+    assert_eq!(result.outcome.exit_status, Some(0));
+    let log = world.gate.log(&attempt(1));
+    assert!(log.ends_with("a terminal\n100 160\nerr\nno end"), "{log:?}");
+    let world = World::new();
+    world.run(job("test -t 1 && echo 'a terminal' || echo 'a pipe'"));
+    assert!(world.gate.log(&attempt(1)).ends_with("a pipe\n"));
+}

@@ -239,6 +239,9 @@ pub(crate) struct Logs {
     /// Which attempt, counted from 1 [default: the latest]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) attempt: Option<u32>,
+    /// Print the time before each line
+    #[arg(long, short, conflicts_with_all = ["json", "raw"])]
+    pub(crate) times: bool,
     /// Print every byte as the job wrote it, with the marks of time
     #[arg(long, conflicts_with = "json")]
     pub(crate) raw: bool,

@@ -46,6 +46,7 @@ pub(crate) async fn run(host: &Host, mut assignment: Assignment) {
         attempt: attempt.clone(),
         urls,
         limit: assignment.log_limit,
+        rate: assignment.log_rate,
     });
     let prepared = JobDir::create(&host.instance.work_dir, &attempt);
     let (outcome, log, dir) = match (opened, prepared) {

@@ -17,10 +17,12 @@ use super::run::{Host, cannot_start};
 use super::script::{LONGEST_ARGUMENT, make_executable};
 use crate::control::{Ending, Watch};
 use crate::output::{Log, secret_values};
-use crate::process::{End, JobCommand, stop};
+use crate::process::{End, JobCommand, pty, stop};
 
 /// What a process gets to end by itself once the command has ended: a `tee` that still writes the last line.
 const LINGER: Duration = Duration::from_millis(250);
+/// Set to `true`, processes of the job write to a pseudo-terminal; without it, to a pipe.
+const TERMINAL: &str = "BUILDKITE_PTY";
 /// Between SIGTERM and SIGKILL for what a job left running.
 pub(crate) const LEFTOVER_GRACE: Duration = Duration::from_secs(1);
 
@@ -152,8 +154,11 @@ impl<'a> Job<'a> {
         patience: Patience,
     ) -> std::io::Result<Ran> {
         self.api.publish(env);
-        let command =
-            JobCommand { program, args, env: env.to_vec(), cwd: self.cwd.clone(), output: self.log.writer()? };
+        let (output, copy) = match self.log.writer()? {
+            pipe if env.is_on(TERMINAL) => pty::open(pipe).map(|(end, copy)| (end, Some(copy)))?,
+            pipe => (pipe, None),
+        };
+        let command = JobCommand { program, args, env: env.to_vec(), cwd: self.cwd.clone(), output };
         let mut running = self.host.children.spawn(&mut command.build()?)?;
         prefer_as_victim(running.pid);
         let ending = async {
@@ -165,9 +170,9 @@ impl<'a> Job<'a> {
                 }
             }
         };
-        tokio::select! {
+        let ran = tokio::select! {
             biased;
-            end = running.ended() => Ok(Ran { end, ending: None }),
+            end = running.ended() => Ran { end, ending: None },
             ending = ending => {
                 let grace = match patience {
                     Patience::Job => {
@@ -177,9 +182,13 @@ impl<'a> Job<'a> {
                     Patience::Last(_) => LEFTOVER_GRACE,
                 };
                 stop::end_all(&self.host.children, Some(running.pid), grace).await;
-                Ok(Ran { end: running.ended().await, ending: Some(ending) })
+                Ran { end: running.ended().await, ending: Some(ending) }
             }
+        };
+        if let Some(copy) = copy {
+            copy.ends(LINGER).await;
         }
+        Ok(ran)
     }
 
     /// The hook of somebody for a moment, if there is one.

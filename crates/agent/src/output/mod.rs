@@ -2,7 +2,9 @@
 
 mod chunks;
 mod escape;
+mod fold;
 mod limit;
+mod pace;
 mod redact;
 mod stamp;
 mod stream;

@@ -23,7 +23,9 @@ use tokio::time::Instant;
 
 use super::chunks::Chunks;
 use super::escape::Escapes;
+use super::fold::{Fold, LONGEST_LINE};
 use super::limit::{Limit, Writer};
+use super::pace::Pace;
 use super::redact::Redactor;
 use super::stamp::Stamper;
 use super::tail::Tail;
@@ -54,6 +56,8 @@ pub(crate) struct LogSettings {
     pub(crate) attempt: AttemptId,
     pub(crate) urls: Vec<String>,
     pub(crate) limit: u64,
+    /// Bytes a second.
+    pub(crate) rate: u64,
 }
 
 /// The finished log.
@@ -102,6 +106,10 @@ impl Log {
             clean: Vec::new(),
             shown: Vec::new(),
             stamper: Stamper::new(),
+            fold: Fold::default(),
+            folded: Vec::new(),
+            pace: Pace::new(settings.rate),
+            opened: Instant::now(),
             limit: Limit::new(settings.limit),
             tail: Tail::default(),
             command_started: None,
@@ -211,6 +219,10 @@ struct Task {
     /// What the filter left of a piece of output, and what the redactor left of that: kept for their memory.
     clean: Vec<u8>,
     shown: Vec<u8>,
+    fold: Fold,
+    folded: Vec<u8>,
+    pace: Pace,
+    opened: Instant,
     stamper: Stamper,
     limit: Limit,
     tail: Tail,
@@ -226,6 +238,7 @@ impl Task {
         loop {
             self.cut(&mut uploads);
             let room = self.filling.len() < LARGEST_CHUNK;
+            let slow = self.pace.waits_until(self.opened.elapsed()).map(|until| self.opened + until);
             tokio::select! {
                 Some(result) = uploads.next() => self.uploaded(&result),
                 ask = asked.recv(), if room => {
@@ -249,7 +262,8 @@ impl Task {
                         None => return,
                     }
                 }
-                ready = pipe.readable(), if room && open => {
+                () = sleep_until(slow), if slow.is_some() => {}
+                ready = pipe.readable(), if room && open && slow.is_none() => {
                     open = ready.is_ok() && self.read(&pipe, &mut buffer) != Read::End;
                 }
                 () = sleep_until(self.flush_at), if self.flush_at.is_some() && uploads.len() < IN_FLIGHT => {
@@ -286,7 +300,13 @@ impl Task {
                 if self.first_output.is_none() {
                     self.first_output = self.command_started.map(|at| at.elapsed());
                 }
+                self.pace.printed(count, self.opened.elapsed());
                 self.job_output(&buffer[..count]);
+                if self.pace.waits_until(self.opened.elapsed()).is_some()
+                    && let Some(notice) = self.pace.notice()
+                {
+                    self.notice(&notice);
+                }
                 Read::Bytes(count)
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Read::Nothing,
@@ -326,7 +346,24 @@ impl Task {
         self.add(&shown, Writer::Agent);
     }
 
+    /// A line of ours in the midst of what a job prints. What is held of the job's output stays so: it may yet be a secret.
+    fn notice(&mut self, text: &str) {
+        let text = format!("{}{text}\n", if self.stamper.at_line_start() { "" } else { "\n" });
+        self.add(text.as_bytes(), Writer::Agent);
+    }
+
     fn add(&mut self, bytes: &[u8], writer: Writer) {
+        let mut folded = std::mem::take(&mut self.folded);
+        let first = self.fold.fold(bytes, &mut folded);
+        self.append(&folded, writer);
+        folded.clear();
+        self.folded = folded;
+        if first {
+            self.notice(&format!("~~~ A line has more than {LONGEST_LINE} bytes: it is shown as several lines."));
+        }
+    }
+
+    fn append(&mut self, bytes: &[u8], writer: Writer) {
         self.tail.push(bytes);
         if self.refused || bytes.is_empty() {
             return;

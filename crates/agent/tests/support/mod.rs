@@ -245,6 +245,7 @@ pub fn job(command: &str) -> Assignment {
         grace_ms: 500,
         log_urls: Vec::new(),
         log_limit: 64 << 20,
+        log_rate: 64 << 20,
     }
 }
 

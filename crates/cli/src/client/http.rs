@@ -12,7 +12,7 @@ use tidegate_engine::api::{
     ArtifactAnswer, BuildAnswer, Builds, CreateBuild, Groups, LogPart, LogPosition, Rebuild, Unblock, WhyAnswer,
 };
 
-use super::{Artifacts, Instances};
+use super::{Artifacts, Instances, NotThere};
 use crate::exit::Expected;
 
 const CONNECT: Duration = Duration::from_secs(5);
@@ -116,6 +116,7 @@ impl Http {
                  TIDEGATE_TOKEN"
             )),
             (StatusCode::SERVICE_UNAVAILABLE, Ok(said)) => anyhow!("the server cannot answer now: {said}"),
+            (StatusCode::NOT_FOUND, Ok(said)) => NotThere(said).into(),
             (_, Ok(said)) => anyhow!("{said}"),
             (status, Err(_)) => Expected::unreachable(format!("what answers at {base} is no tidegate: {status}")),
         })

@@ -13,8 +13,8 @@ use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 use tidegate_engine::Engine;
 use tidegate_engine::api::{
-    ArtifactAnswer, BuildAnswer, BuildName, Builds, CreateBuild, Groups, InstanceAnswer, JobName, LogPart, LogPosition,
-    Rebuild, Unblock, WhyAnswer,
+    ApiError, ArtifactAnswer, BuildAnswer, BuildName, Builds, CreateBuild, Groups, InstanceAnswer, JobName, LogPart,
+    LogPosition, Rebuild, Unblock, WhyAnswer,
 };
 use tidegate_local::{StateDir, StateError};
 
@@ -39,6 +39,16 @@ pub(crate) struct Instances {
 #[derive(Debug, Deserialize, Serialize)]
 pub(crate) struct Artifacts {
     pub(crate) artifacts: Vec<ArtifactAnswer>,
+}
+
+/// What was named is not there, in the words of the server.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct NotThere(String);
+
+/// Whether an error says that what was named is not there, perhaps only not yet.
+pub(crate) fn is_not_there(error: &anyhow::Error) -> bool {
+    error.is::<NotThere>() || matches!(error.downcast_ref::<ApiError>(), Some(ApiError::NotFound(_)))
 }
 
 /// Where answers come from.

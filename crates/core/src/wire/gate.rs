@@ -125,6 +125,16 @@ pub struct Assignment {
     pub log_urls: Vec<String>,
     /// How many bytes of log are kept; what is over is dropped, and the log says so.
     pub log_limit: u64,
+    /// How many bytes of log a job may print a second, but for bursts; one that prints more is slowed down.
+    #[serde(default = "default_log_rate")]
+    pub log_rate: u64,
+}
+
+/// [`Assignment::log_rate`] where nobody says.
+pub const DEFAULT_LOG_RATE: u64 = 64 << 20;
+
+fn default_log_rate() -> u64 {
+    DEFAULT_LOG_RATE
 }
 
 /// What to check out.

@@ -4,7 +4,7 @@ use serde_json::Value;
 use tidegate_core::attempt::{Attempt, Refused};
 use tidegate_core::build::Build;
 use tidegate_core::plan::JobSpec;
-use tidegate_core::wire::gate::{Assignment, Checkout, CheckoutOptions};
+use tidegate_core::wire::gate::{Assignment, Checkout, CheckoutOptions, DEFAULT_LOG_RATE};
 
 use super::GateError;
 use crate::engine::Engine;
@@ -40,6 +40,7 @@ impl Engine {
             grace_ms: u64::try_from(self.settings.grace.as_millis()).unwrap_or(u64::MAX),
             log_urls: self.log_urls(&attempt.id, 0, FIRST_URLS).await?,
             log_limit: self.settings.log_limit,
+            log_rate: DEFAULT_LOG_RATE,
         })
     }
 }
