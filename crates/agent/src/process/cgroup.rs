@@ -8,10 +8,15 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 
+/// What the names of such groups begin with.
+const NAME: &str = "tidegate-";
+
 /// The group.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Cgroup {
     path: PathBuf,
+    /// Locked as long as its worker lives. One that nobody holds was left by an instance that was killed.
+    _lock: Option<File>,
 }
 
 impl Cgroup {
@@ -22,7 +27,9 @@ impl Cgroup {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return None,
             Ok(()) | Err(_) => {}
         }
-        let group = Self { path };
+        let lock = File::open(&path).ok().filter(|file| file.try_lock().is_ok());
+        let group = Self { path, _lock: lock };
+        group.remove_abandoned();
         // Since Linux 5.14.
         if group.path.join("cgroup.kill").is_file() && group.door().is_ok() {
             return Some(group);
@@ -33,7 +40,7 @@ impl Cgroup {
 
     /// The group that the worker of an instance has made.
     pub(crate) fn find(instance: &str) -> Option<Self> {
-        place(instance).filter(|path| path.is_dir()).map(|path| Self { path })
+        place(instance).filter(|path| path.is_dir()).map(|path| Self { path, _lock: None })
     }
 
     /// Whoever writes `0` to it is in the group from then on, with all that it starts.
@@ -47,12 +54,24 @@ impl Cgroup {
         let _ = std::fs::write(self.path.join("cgroup.kill"), "1");
     }
 
+    /// Removes the groups beside it that nobody uses any more.
+    fn remove_abandoned(&self) {
+        for entry in
+            self.path.parent().and_then(|parent| std::fs::read_dir(parent).ok()).into_iter().flatten().flatten()
+        {
+            let ours = entry.file_name().to_string_lossy().starts_with(NAME) && entry.path() != self.path;
+            if ours && File::open(entry.path()).is_ok_and(|file| file.try_lock().is_ok()) {
+                Self { path: entry.path(), _lock: None }.remove();
+            }
+        }
+    }
+
     /// Removes it, if it is empty.
     pub(crate) fn remove(&self) {
         for entry in std::fs::read_dir(&self.path).into_iter().flatten().flatten() {
             if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                 // A job that is root may have made groups of its own.
-                Self { path: entry.path() }.remove();
+                Self { path: entry.path(), _lock: None }.remove();
             }
         }
         let _ = std::fs::remove_dir(&self.path);
@@ -62,7 +81,7 @@ impl Cgroup {
 fn place(instance: &str) -> Option<PathBuf> {
     let groups = std::fs::read_to_string("/proc/self/cgroup").ok()?;
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").ok()?;
-    Some(own(&groups, &mounts)?.join(format!("tidegate-{instance}")))
+    Some(own(&groups, &mounts)?.join(format!("{NAME}{instance}")))
 }
 
 /// The directory of our own group, by `/proc/self/cgroup` and `/proc/self/mountinfo`.
