@@ -206,6 +206,7 @@ fn is_shells_own(name: &str) -> bool {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use std::collections::BTreeMap;
 
     #[test]
     fn hooks_are_told_apart_by_their_beginning() {
@@ -243,7 +244,66 @@ mod tests {
         );
     }
 
+    /// What a hook leaves is what the next one is given: but for what is not its to change.
+    fn applied(given: &JobEnv, changes: &Changes) -> JobEnv {
+        let mut env = given.clone();
+        for (name, value) in &changes.set {
+            env.set(name, value);
+        }
+        for name in &changes.unset {
+            env.unset(name);
+        }
+        env
+    }
+
+    fn is_the_hooks(name: &str) -> bool {
+        is_variable(name) && !is_shells_own(name) && !is_agent_only(name)
+    }
+
+    fn variables() -> impl Strategy<Value = BTreeMap<String, String>> {
+        let name = prop_oneof![
+            6 => "[A-Z_a-z][A-Z_a-z0-9]{0,3}",
+            1 => Just("TIDEGATE_INSTANCE".to_owned()),
+            1 => Just("BUILDKITE_SHELL".to_owned()),
+            1 => Just("PWD".to_owned()),
+            1 => "[^=\0]{1,4}",
+        ];
+        proptest::collection::btree_map(name, "[^\0]{0,12}", 0..8)
+    }
+
     proptest! {
+        /// More cases: `PROPTEST_CASES=1000000 cargo test -p tidegate-agent --lib what_a_hook_leaves`.
+        #[test]
+        fn what_a_hook_leaves_is_what_comes_after(given in variables(), left in variables(), cut in any::<prop::sample::Index>()) {
+            let mut env = JobEnv::default();
+            for (name, value) in &given {
+                env.set(name, value);
+            }
+            let mut answer = b"/there\0".to_vec();
+            for (name, value) in &left {
+                answer.extend_from_slice(format!("{name}={value}\0").as_bytes());
+            }
+            let changes = difference(&answer, &env);
+            let after = applied(&env, &changes);
+            for name in given.keys().chain(left.keys()) {
+                // A name with `=` in it is not to be had: its value is part of another one.
+                if is_the_hooks(name) {
+                    prop_assert_eq!(after.get(name), left.get(name).map(String::as_str), "{}", name);
+                } else {
+                    prop_assert_eq!(after.get(name), given.get(name).map(String::as_str), "{}", name);
+                }
+            }
+            prop_assert_eq!(changes.directory, Some(PathBuf::from("/there")));
+            // Taken over, it changes nothing more.
+            let again = difference(&answer, &after);
+            prop_assert!(again.set.is_empty() && again.unset.is_empty(), "{:?}", again);
+            // Cut off anywhere it is read without harm, too.
+            let cut = cut.index(answer.len() + 1);
+            let changes = difference(&answer[..cut], &env);
+            prop_assert!(changes.set.iter().all(|(name, _)| is_the_hooks(name)));
+            prop_assert!(changes.unset.iter().all(|name| is_the_hooks(name)));
+        }
+
         #[test]
         fn any_answer_is_read_without_harm(answer in proptest::collection::vec(any::<u8>(), 0..500)) {
             let mut given = JobEnv::default();

@@ -167,12 +167,105 @@ impl Drop for Target {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
     use super::*;
+    use proptest::prelude::*;
     use std::os::unix::fs::symlink;
 
     fn write(root: &Path, path: &str) -> anyhow::Result<()> {
         let target = Target::new(&File::open(root)?, Path::new(path))?;
         target.open()?.write_all(b"new")?;
         target.finish()
+    }
+
+    /// Every file and link beneath a directory, links not followed, with what it holds.
+    fn everything(directory: &Path) -> Vec<(std::path::PathBuf, Vec<u8>)> {
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir(directory).unwrap().flatten() {
+            let (path, kind) = (entry.path(), entry.file_type().unwrap());
+            if kind.is_dir() {
+                found.push((path.clone(), Vec::new()));
+                found.extend(everything(&path));
+            } else if kind.is_file() {
+                found.push((path.clone(), std::fs::read(&path).unwrap()));
+            }
+        }
+        found.sort();
+        found
+    }
+
+    /// What stands at a place before anything is downloaded.
+    #[derive(Clone, Debug)]
+    enum There {
+        Directory,
+        File,
+        Link(String),
+    }
+
+    fn name() -> impl Strategy<Value = String> {
+        prop_oneof![8 => "[abc]", 2 => Just("..".to_owned()), 1 => Just(".".to_owned()), 1 => Just(String::new())]
+    }
+
+    fn path() -> impl Strategy<Value = String> {
+        let parts = || proptest::collection::vec(name(), 1..5).prop_map(|parts| parts.join("/"));
+        let any = "[^/\0]{0,3}(/[^/\0]{0,3}){0,2}";
+        prop_oneof![6 => parts(), 1 => parts().prop_map(|path| format!("/{path}")), 1 => any]
+    }
+
+    fn there() -> impl Strategy<Value = There> {
+        prop_oneof![
+            Just(There::Directory),
+            Just(There::File),
+            path().prop_map(There::Link),
+            Just(There::Link("OUTSIDE".to_owned())),
+            Just(There::Link("OUTSIDE/victim".to_owned())),
+            Just(There::Link("/proc/self/cwd".to_owned())),
+        ]
+    }
+
+    proptest! {
+        /// More cases: `PROPTEST_CASES=100000 cargo test -p tidegate-agent --lib no_path_and_no_link`.
+        #[test]
+        fn no_path_and_no_link_leads_out(
+            before in proptest::collection::vec((path(), there()), 0..8),
+            paths in proptest::collection::vec(path(), 1..6),
+        ) {
+            let dir = tempfile::tempdir().unwrap();
+            let (root, outside) = (dir.path().join("root"), dir.path().join("outside"));
+            std::fs::create_dir(&root).unwrap();
+            std::fs::create_dir(&outside).unwrap();
+            for victim in ["victim", "a", "b"] {
+                std::fs::write(outside.join(victim), "old").unwrap();
+            }
+            std::fs::write(dir.path().join("a"), "old").unwrap();
+            for (path, there) in before {
+                // Within the root only; what cannot be made there is not there.
+                let inside = Path::new(&path).components().all(|part| matches!(part, Component::Normal(_)));
+                let place = root.join(&path);
+                if !inside || !place.parent().is_some_and(|parent| parent.canonicalize().is_ok_and(|p| p.starts_with(&root))) {
+                    continue;
+                }
+                match there {
+                    There::Directory => drop(std::fs::create_dir(&place)),
+                    There::File if place.symlink_metadata().is_err() => drop(std::fs::write(&place, "here")),
+                    There::File => {}
+                    There::Link(to) => drop(symlink(to.replace("OUTSIDE", &outside.display().to_string()), &place)),
+                }
+            }
+            let before: Vec<_> = everything(dir.path()).into_iter().filter(|(path, _)| !path.starts_with(&root)).collect();
+            for path in &paths {
+                let written = write(&root, path);
+                if written.is_ok() {
+                    // `a/.` is `a`.
+                    let path: std::path::PathBuf = Path::new(path).components().collect();
+                    let place = root.join(&path).canonicalize().unwrap();
+                    prop_assert!(place.starts_with(root.canonicalize().unwrap()), "{} is at {}", path.display(), place.display());
+                    prop_assert_eq!(std::fs::read(place).unwrap(), b"new");
+                }
+            }
+            let after = everything(dir.path());
+            prop_assert!(after.iter().all(|(path, _)| !path.file_name().unwrap().to_string_lossy().starts_with(".tidegate")));
+            let after: Vec<_> = after.into_iter().filter(|(path, _)| !path.starts_with(&root)).collect();
+            prop_assert_eq!(before, after);
+        }
     }
 
     #[test]
