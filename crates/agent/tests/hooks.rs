@@ -247,3 +247,29 @@ fn a_process_that_a_hook_starts_lives_until_the_job_ends() {
     assert_eq!(outcome.exit_status, Some(0), "{}", outcome.tail);
     assert!(!is_alive(world.file(&proof).trim().parse().unwrap()));
 }
+
+#[test]
+fn a_hook_needs_no_executable_bit() {
+    let world = with_hooks();
+    let hook = world.path("hooks/environment");
+    write(&hook, "echo '> ran'");
+    std::fs::set_permissions(&hook, std::fs::Permissions::from_mode(0o644)).unwrap();
+    assert_eq!(run(&world, job("true")).exit_status, Some(0));
+    assert_eq!(said(&world), ["ran"]);
+}
+
+#[test]
+fn a_plugin_says_what_it_needs() {
+    let world = with_hooks();
+    let repo = plugin(&world, "needy", &[("pre-command", "echo '> ran'")]);
+    repo.commit("plugin.yml", "name: needy\nrequirements: [\"sh\", \"no-such-program\"]\n");
+    repo.git(&["tag", "v2"]);
+    let mut assignment = job_with(r#"["needy#v2"]"#, "true");
+    assert_eq!(run(&world, assignment.clone()).exit_status, Some(0));
+    assert_eq!(said(&world), ["ran"]);
+    let needs = "the plugin needy#v2 needs no-such-program, which this machine does not have";
+    assert!(world.gate.log(&attempt(1)).contains(needs));
+    assignment.env.push(("BUILDKITE_PLUGIN_VALIDATION".to_owned(), "true".to_owned()));
+    let outcome = run(&world, assignment);
+    assert_eq!((outcome.cause, outcome.exit_status, outcome.detail.as_deref()), (Cause::Exit, Some(1), Some(needs)));
+}
