@@ -294,6 +294,7 @@ fn fleets(visit: &mut impl Visit) {
     let inputs = [
         ("launched", launched),
         ("no-capacity", none),
+        ("unanswered", fleet::Input::Unanswered { pool: pool(), token: "c".into(), ask_after: Timestamp(80_000) }),
         ("up", fleet::Input::Up { instance: machine(1), pool: pool(), seq: 1 }),
         ("sent", fleet::Input::Sent { pool: pool(), attempts: vec![attempt_id(0, 1)] }),
         ("claimed", claimed),

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![expect(clippy::print_stdout, reason = "a command line tool")]
 
+mod build;
 mod exec;
 mod faults;
 mod ports;
@@ -95,6 +96,8 @@ enum Verb {
         #[arg(long)]
         list: bool,
     },
+    /// Run one build of a pipeline, whose jobs all succeed, in a world without faults, and say what it costs.
+    Build(build::Args),
     /// List the faults.
     Faults,
 }
@@ -117,7 +120,7 @@ fn main() -> ExitCode {
         Verb::Run { seed, builds, faults, sabotage, trace, small, crash_at, stall_at, no_shrink } => {
             let kept = if trace { Trace::Print } else { Trace::Off };
             let accident = crash_at.map(Accident::Crash).or_else(|| stall_at.map(Accident::Stall));
-            let plan = Plan { seed, builds, faults, sabotage, trace: kept, accident, small };
+            let plan = Plan { seed, builds, faults, sabotage, trace: kept, accident, small, single: None };
             let outcome = run(plan.clone());
             report(&outcome);
             match outcome.violations.first() {
@@ -133,8 +136,16 @@ fn main() -> ExitCode {
             }
         }
         Verb::Many { deliveries, seconds, seeds_from, builds, faults, threads, keep_going } => {
-            let plan =
-                Plan { seed: 0, builds, faults, sabotage: None, trace: Trace::Off, accident: None, small: false };
+            let plan = Plan {
+                seed: 0,
+                builds,
+                faults,
+                sabotage: None,
+                trace: Trace::Off,
+                accident: None,
+                small: false,
+                single: None,
+            };
             many(&plan, deliveries, seconds, seeds_from, threads, keep_going)
         }
         Verb::Crashes(places) => accidents(&places, "a crash", Accident::Crash),
@@ -161,6 +172,7 @@ fn main() -> ExitCode {
             println!("missed: {}", missed.join(", "));
             ExitCode::FAILURE
         }
+        Verb::Build(args) => build::main(&args),
         Verb::Faults => {
             for fault in Fault::ALL {
                 println!("{:<14} {}", fault.name(), fault.what());
@@ -203,6 +215,7 @@ fn find(sabotage: Sabotage, seconds: f64) -> bool {
             trace: Trace::Off,
             accident: None,
             small: false,
+            single: None,
         };
         let outcome = run(plan.clone());
         if let Some(violation) = outcome.violations.first() {
@@ -287,8 +300,16 @@ impl Outcome {
 fn accidents(places: &Places, what: &str, accident: fn(u64) -> Accident) -> ExitCode {
     let Places { seed, builds, every, threads } = *places;
     let started = Instant::now();
-    let plan =
-        Plan { seed, builds, faults: Faults::NONE, sabotage: None, trace: Trace::Off, accident: None, small: true };
+    let plan = Plan {
+        seed,
+        builds,
+        faults: Faults::NONE,
+        sabotage: None,
+        trace: Trace::Off,
+        accident: None,
+        small: true,
+        single: None,
+    };
     let whole = run(plan.clone());
     let (next, runs, failed) = (AtomicU64::new(0), AtomicU64::new(0), AtomicBool::new(!whole.violations.is_empty()));
     std::thread::scope(|scope| {

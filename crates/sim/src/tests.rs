@@ -19,7 +19,16 @@ use crate::sabotage::Sabotage;
 use crate::world::{Accident, Plan, SECOND, Trace, World, pool_name};
 
 fn plan(seed: u64, builds: usize) -> Plan {
-    Plan { seed, builds, faults: Faults::all(), sabotage: None, trace: Trace::Off, accident: None, small: false }
+    Plan {
+        seed,
+        builds,
+        faults: Faults::all(),
+        sabotage: None,
+        trace: Trace::Off,
+        accident: None,
+        small: false,
+        single: None,
+    }
 }
 
 /// Runs first (by its name): the same seed twice gives the same bytes.

@@ -77,6 +77,15 @@ pub enum Input {
         /// For people.
         why: String,
     },
+    /// A launch had no answer: it is asked for again after a while.
+    Unanswered {
+        /// The pool.
+        pool: PoolName,
+        /// The launch.
+        token: String,
+        /// When.
+        ask_after: Timestamp,
+    },
     /// These tickets' messages were sent.
     Sent {
         /// The pool.
@@ -209,6 +218,12 @@ impl Fleet {
                 entry.launch_after = now + policy.no_capacity;
                 entry.no_capacity = Some(why);
             }
+            Input::Unanswered { pool, token, ask_after } => {
+                let launches = self.pools.get_mut(&pool).map(|p| &mut p.launches);
+                for launch in launches.into_iter().flatten().filter(|l| l.token == token) {
+                    launch.ask_after = ask_after;
+                }
+            }
             Input::Sent { pool, attempts } => {
                 let Some(entry) = self.pools.get_mut(&pool) else {
                     return;
@@ -333,10 +348,12 @@ fn lose(machine: &mut Machine, why: String, now: Timestamp) {
 }
 
 impl Pool {
-    /// Puts an attempt among the tickets. Giving it out twice changes nothing.
-    pub(super) fn give_out(&mut self, attempt: AttemptId, now: Timestamp) {
-        if !self.tickets.iter().any(|t| t.attempt == attempt) {
+    /// Puts an attempt among the tickets. Giving it out twice changes nothing. Returns whether it is new there.
+    pub(super) fn give_out(&mut self, attempt: AttemptId, now: Timestamp) -> bool {
+        let new = !self.tickets.iter().any(|t| t.attempt == attempt);
+        if new {
             self.tickets.push(Ticket { attempt, at: now, sent: false });
         }
+        new
     }
 }

@@ -182,6 +182,9 @@ pub struct Launch {
     pub count: u32,
     /// When it was decided.
     pub at: Timestamp,
+    /// The call is made by whoever writes a later time here first: two that make it at once may be answered differently.
+    #[serde(default)]
+    pub ask_after: Timestamp,
 }
 
 /// An attempt that was given out.
@@ -198,6 +201,9 @@ pub struct Ticket {
 /// How long a launch without an answer counts as capacity: by then its machines are known by their tags (`spec/hazards.md`
 /// H7). It is also how late the cloud's descriptions may be.
 pub const UNRESOLVED: Duration = Duration::from_secs(120);
+
+/// How long one call to launch may take before somebody else makes it again.
+pub const LAUNCH_CALL: Duration = Duration::from_secs(30);
 
 impl Pool {
     /// Machines that take or will take work.

@@ -1,6 +1,6 @@
 //! What to launch and what to give out, given everything that is known. Pure.
 
-use super::{Demand, Fleet, Launch, Policy, PoolPolicy, UNRESOLVED};
+use super::{Demand, Fleet, LAUNCH_CALL, Launch, Policy, PoolPolicy, UNRESOLVED};
 use crate::ids::{AttemptId, PoolName};
 use crate::time::Timestamp;
 
@@ -81,16 +81,32 @@ fn plan_pool(
 }
 
 impl Fleet {
-    /// Writes down a launch before it is made. Launches that have had no answer for so long that they are not counted any
-    /// more are forgotten: at most one is made again, however long the cloud was away.
-    pub fn intend(&mut self, pool: &PoolName, token: String, count: u32, now: Timestamp) {
-        let launches = &mut self.pools.entry(pool.clone()).or_default().launches;
-        launches.retain(|launch| now.since(launch.at) <= UNRESOLVED);
-        launches.push(Launch { token, count, at: now });
+    /// Forgets launches that have had no answer for so long that they are not counted any more: they are not made again,
+    /// because what they were for may be gone, and what they launched after all is found by its tags.
+    pub fn forget_launches(&mut self, now: Timestamp) {
+        for pool in self.pools.values_mut() {
+            pool.launches.retain(|launch| now.since(launch.at) <= UNRESOLVED);
+        }
     }
 
-    /// Writes down an attempt before its ticket is sent.
-    pub fn give_out(&mut self, pool: &PoolName, attempt: AttemptId, now: Timestamp) {
-        self.pools.entry(pool.clone()).or_default().give_out(attempt, now);
+    /// Writes down a launch before it is made.
+    pub fn intend(&mut self, pool: &PoolName, token: String, count: u32, now: Timestamp) {
+        let launches = &mut self.pools.entry(pool.clone()).or_default().launches;
+        launches.push(Launch { token, count, at: now, ask_after: now });
+    }
+
+    /// Takes the calls on that nobody is making: they are the caller's as soon as the record is written.
+    pub fn take_launches(&mut self, now: Timestamp) -> Vec<String> {
+        let due = self.pools.values_mut().flat_map(|p| &mut p.launches).filter(|l| l.ask_after <= now);
+        due.map(|launch| {
+            launch.ask_after = now + LAUNCH_CALL;
+            launch.token.clone()
+        })
+        .collect()
+    }
+
+    /// Writes down an attempt before its ticket is sent. Returns whether it was not out already.
+    pub fn give_out(&mut self, pool: &PoolName, attempt: AttemptId, now: Timestamp) -> bool {
+        self.pools.entry(pool.clone()).or_default().give_out(attempt, now)
     }
 }

@@ -1,10 +1,13 @@
 //! The fleet actor's step: what to launch, what to give out.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use futures_util::future::try_join_all;
-use tidegate_core::attempt::{Attempt, Cause, Phase};
+use tidegate_core::attempt::Cause;
 use tidegate_core::build::{Build, JobState};
 use tidegate_core::fleet::{Action, Demand, Fleet, Input, MachineState, plan};
 use tidegate_core::ids::{AttemptId, InstanceId, JobIndex, PoolName};
+use tidegate_core::time::Timestamp;
 
 use super::Actor;
 use crate::engine::{Engine, Loaded, open};
@@ -61,23 +64,10 @@ impl Engine {
                 next.fold(letter.input, policy, now);
                 folded.push(letter.id);
             }
+            next.forget_launches(now);
             let lines = self.demand().await?;
-            let demand: Vec<Demand> = lines.iter().map(|l| l.demand.clone()).collect();
-            let mut released = Vec::new();
-            for action in plan(policy, &demand, &next, now) {
-                match action {
-                    Action::Launch { pool, count } => {
-                        next.intend(&pool, format!("{:032x}", self.ports.ids.random()), count, now);
-                    }
-                    Action::Release { line, count, pool } => {
-                        let upto = demand[line].released + count;
-                        for attempt in self.ready(&demand[line], upto).await? {
-                            next.give_out(&pool, attempt, now);
-                        }
-                        released.push((line, upto));
-                    }
-                }
-            }
+            let released = self.decide(&lines, &mut next, now).await?;
+            let mine = next.take_launches(now);
             if next != current || !folded.is_empty() {
                 next.folded = folded.clone();
                 match self.save(keys::fleet(), &next, expect).await {
@@ -98,7 +88,7 @@ impl Engine {
                 return Err(error);
             }
             let performed;
-            (performed, failed) = self.perform_fleet(&current).await;
+            (performed, failed) = self.perform_fleet(&current, &mine).await;
             if failed.is_none() && performed.is_empty() && !more && released.is_empty() {
                 break;
             }
@@ -106,6 +96,60 @@ impl Engine {
             known = Some((current, expect));
         }
         Ok(())
+    }
+
+    /// Gives out and launches in the record. What the record and the lines say may be old: attempts are cancelled, lines are
+    /// published again by a step that did not get to the end. So before anything is launched, what it is launched for is
+    /// looked at. Returns how far which lines were given out.
+    async fn decide(
+        &self,
+        lines: &[DemandLine],
+        next: &mut Fleet,
+        now: Timestamp,
+    ) -> Result<BTreeMap<usize, u32>, Error> {
+        let mut demand: Vec<Demand> = lines.iter().map(|l| l.demand.clone()).collect();
+        let mut released = BTreeMap::new();
+        let mut seen: BTreeSet<AttemptId> = BTreeSet::new();
+        // Each time round something turns out to be of no use and is out of the count; that ends.
+        loop {
+            let mut launches = Vec::new();
+            let mut sound = true;
+            for action in plan(&self.settings.policy, &demand, next, now) {
+                match action {
+                    Action::Launch { pool, count } => launches.push((pool, count)),
+                    Action::Release { line, count, pool } => {
+                        let upto = demand[line].released + count;
+                        let mut new = 0;
+                        for attempt in self.ready(&demand[line], upto).await? {
+                            seen.insert(attempt.clone());
+                            new += u32::from(next.give_out(&pool, attempt, now));
+                        }
+                        sound &= new == count;
+                        demand[line].released = upto;
+                        released.insert(line, upto);
+                    }
+                }
+            }
+            for (pool, _) in &launches {
+                let tickets = next.pools.get(pool).map_or(&[][..], |p| &p.tickets);
+                let unseen: Vec<AttemptId> =
+                    tickets.iter().filter(|t| !seen.contains(&t.attempt)).map(|t| t.attempt.clone()).collect();
+                seen.extend(unseen.iter().cloned());
+                let checks = unseen.into_iter().map(|attempt| async move {
+                    Ok::<_, Error>((!self.is_queued(&attempt).await?).then_some(attempt))
+                });
+                for attempt in try_join_all(checks).await?.into_iter().flatten() {
+                    sound = false;
+                    next.fold(Input::Void { pool: pool.clone(), attempt }, &self.settings.policy, now);
+                }
+            }
+            if sound {
+                for (pool, count) in launches {
+                    next.intend(&pool, format!("{:032x}", self.ports.ids.random()), count, now);
+                }
+                return Ok(released);
+            }
+        }
     }
 
     /// The first demand lines of every requirement, in dispatch order over all.
@@ -138,10 +182,8 @@ impl Engine {
             })
             .collect();
         chosen.sort();
-        let attempts = chosen.into_iter().map(|(_, id)| async move {
-            let record = self.load::<Attempt>(&keys::attempt(&id)).await?;
-            Ok::<_, Error>(record.is_some_and(|a| a.body.phase == Phase::Queued).then_some(id))
-        });
+        let attempts =
+            chosen.into_iter().map(|(_, id)| async move { Ok::<_, Error>(self.is_queued(&id).await?.then_some(id)) });
         Ok(try_join_all(attempts).await?.into_iter().flatten().collect())
     }
 
@@ -163,9 +205,9 @@ impl Engine {
         }
     }
 
-    /// Launches what is intended, sends the tickets that are not sent, ends the machines that are lost. What fails does not
+    /// Makes the launches that are this step's to make, sends the tickets that are not sent, ends the machines that are lost. What fails does not
     /// keep the rest from being done: the first failure is returned beside what was achieved.
-    async fn perform_fleet(&self, fleet: &Fleet) -> (Vec<Input>, Option<Error>) {
+    async fn perform_fleet(&self, fleet: &Fleet, mine: &[String]) -> (Vec<Input>, Option<Error>) {
         let mut news = Vec::new();
         let mut failed = None;
         for (name, pool) in &fleet.pools {
@@ -176,7 +218,7 @@ impl Engine {
                     Err(error) => failed = failed.or(Some(error)),
                 }
             }
-            for launch in &pool.launches {
+            for launch in pool.launches.iter().filter(|l| mine.contains(&l.token)) {
                 match self.launch(name, &launch.token, launch.count).await {
                     Ok(outcome) => news.extend(outcome),
                     Err(error) => failed = failed.or(Some(error)),
@@ -227,11 +269,13 @@ impl Engine {
                 tracing::warn!(pool = %pool, %why, "no capacity");
                 Ok(Some(Input::NoCapacity { pool: pool.clone(), token: token.to_owned(), why }))
             }
-            // Perhaps it was launched: the intent stays, and the same request is made again by the next step.
+            // Perhaps it was launched: the intent stays, and the same request is made again.
             Err(PortError::Retry { after, why }) => {
                 tracing::warn!(pool = %pool, %why, "the launch has no answer yet");
-                self.ring_later(&Actor::Fleet, after.unwrap_or(std::time::Duration::from_secs(1))).await?;
-                Ok(None)
+                let pause = after.unwrap_or(std::time::Duration::from_secs(1));
+                self.ring_later(&Actor::Fleet, pause).await?;
+                let ask_after = self.now() + pause;
+                Ok(Some(Input::Unanswered { pool: pool.clone(), token: token.to_owned(), ask_after }))
             }
             Err(PortError::Conflict) => Ok(None),
         }
@@ -274,9 +318,9 @@ impl Engine {
     pub(crate) async fn audit_fleet(&self) -> Result<(), Error> {
         let (fleet, _) = self.load_fleet().await?;
         let asked_at = self.now();
-        let mut alive = std::collections::BTreeMap::new();
-        let mut gone = std::collections::BTreeMap::new();
-        let mut taken = std::collections::BTreeSet::new();
+        let mut alive = BTreeMap::new();
+        let mut gone = BTreeMap::new();
+        let mut taken = BTreeSet::new();
         for view in self.ports.fleet.describe().await? {
             match view.status {
                 crate::ports::InstanceStatus::Alive => {
@@ -291,7 +335,7 @@ impl Engine {
                 }
             }
         }
-        let mut beats = std::collections::BTreeMap::new();
+        let mut beats = BTreeMap::new();
         for instance in fleet.pools.values().flat_map(|p| p.machines.keys()) {
             if let Some(beat) = self.load::<crate::gate::BeatRecord>(&keys::beat(instance)).await? {
                 beats.insert(instance.clone(), beat.body.counter);
@@ -315,9 +359,7 @@ impl Engine {
         let patience = self.settings.policy.ticket_patience;
         for (name, pool) in &fleet.pools {
             for ticket in pool.tickets.iter().filter(|t| now.since(t.at) > patience) {
-                let attempt = self.load::<Attempt>(&keys::attempt(&ticket.attempt)).await?;
-                let queued = attempt.is_some_and(|a| a.body.phase == Phase::Queued);
-                if queued {
+                if self.is_queued(&ticket.attempt).await? {
                     let message = Outgoing { body: ticket.attempt.to_string(), ..Outgoing::default() };
                     self.ports.queue.send(&tickets(name), message).await?;
                     let sent = Input::Sent { pool: name.clone(), attempts: vec![ticket.attempt.clone()] };

@@ -81,7 +81,7 @@ impl Engine {
         }
     }
 
-    async fn is_queued(&self, attempt: &AttemptId) -> Result<bool, Error> {
+    pub(crate) async fn is_queued(&self, attempt: &AttemptId) -> Result<bool, Error> {
         let known = self.load::<Attempt>(&keys::attempt(attempt)).await?;
         Ok(known.is_some_and(|k| k.body.phase == Phase::Queued))
     }

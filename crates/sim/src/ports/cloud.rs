@@ -146,6 +146,7 @@ impl World {
             self.boot(&id, request.idle);
             ids.push(id);
         }
+        lock(&self.ledger).unresolved.entry(request.pool.clone()).or_default().push((now, ids.clone()));
         let answer = Launched::Instances(ids);
         let asked = Asked { request: request.clone(), answer: answer.clone() };
         lock(&self.cloud).launches.insert(request.token.clone(), asked);

@@ -114,6 +114,8 @@ impl World {
             line.ready.sort_unstable_by(|a, b| b.cmp(a));
         }
         let mut put_aside = Vec::new();
+        // Where nobody looks at them, it takes more than a bad day to see that they are missing.
+        let receipts = if self.sabotaged(Sabotage::DeadLettersUnseen) { 2 } else { RECEIPTS };
         while taken.len() < max && !line.ready.is_empty() {
             let place = if disorder { self.draw(|r| r.index(line.ready.len())) } else { line.ready.len() - 1 };
             let id = line.ready.swap_remove(place);
@@ -125,7 +127,7 @@ impl World {
                 put_aside.push(id);
                 continue;
             }
-            if message.receives >= RECEIPTS && !queue.ends_with("-dead") {
+            if message.receives >= receipts && !queue.ends_with("-dead") {
                 dead.extend(line.messages.remove(&id));
                 continue;
             }

@@ -21,6 +21,7 @@ pub(crate) struct StoreState {
     pub(crate) bytes_written: u64,
     pub(crate) writes: u64,
     pub(crate) largest: usize,
+    pub(crate) largest_build: usize,
 }
 
 impl StoreState {
@@ -44,6 +45,9 @@ impl StoreState {
         self.bytes_written += put.body.len() as u64;
         self.writes += 1;
         self.largest = self.largest.max(put.body.len());
+        if put.key.pk.starts_with("build/") {
+            self.largest_build = self.largest_build.max(put.body.len());
+        }
         self.partitions.entry(put.key.pk).or_default().insert(put.key.sk, (put.version, put.body));
     }
 

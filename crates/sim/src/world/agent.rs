@@ -17,7 +17,7 @@ use tidegate_engine::gate::{Caller, GateError};
 use crate::exec::{Notify, lock, micros, timeout};
 use crate::faults::Fault;
 use crate::ports::Death;
-use crate::world::{MINUTE, SECOND, SELF_KILL, World};
+use crate::world::{MINUTE, PROCESSES, SECOND, SELF_KILL, World};
 
 const CALL_TIME: Duration = Duration::from_secs(10);
 const BEAT: u64 = 12 * SECOND;
@@ -185,13 +185,16 @@ impl Agent {
         let travel = world.draw(|r| r.range(500, 20_000));
         world.sleep(travel).await;
         if world.cut_off(&self.id) || world.fault(Fault::CallLost, 0.004) {
+            if world.fault(Fault::CallLost, 0.3) {
+                world.count("gate: a call is on its way for long");
+                self.deliver_late(&call);
+            }
             world.sleep(micros(CALL_TIME)).await;
             return None;
         }
         if world.fault(Fault::CallLost, 0.004) {
             world.count("gate: a call comes twice");
-            // The network delivers it twice; nobody listens to the other answer.
-            drop(world.call(|engine| call(engine, self.caller())));
+            self.deliver_late(&call);
         }
         let answer = timeout(&world.exec, CALL_TIME + wait, world.call(|engine| call(engine, self.caller()))).await;
         if world.cut_off(&self.id) || world.fault(Fault::CallLost, 0.004) {
@@ -205,6 +208,22 @@ impl Agent {
             Some(Some(Err(GateError::Refused(_) | GateError::Invalid(_)))) => Some(Err(Refused)),
             Some(Some(Err(GateError::Engine(_)))) => None,
         }
+    }
+
+    /// The network delivers a call at once or minutes later, and nobody listens to the answer.
+    fn deliver_late<T, F>(&self, call: &impl Fn(Arc<Engine>, Caller) -> F)
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, GateError>> + Send + 'static,
+    {
+        let world = &self.world;
+        let delay = world.draw(|r| if r.chance(0.5) { 0 } else { r.range(0, 10 * MINUTE) });
+        let (late, process) = (world.clone(), world.draw(|r| r.index(PROCESSES)));
+        let arrives = call(world.engine(process), self.caller());
+        drop(world.exec.call(process, async move {
+            late.sleep(delay).await;
+            arrives.await
+        }));
     }
 
     async fn call<T, F>(&self, wait: Duration, call: impl Fn(Arc<Engine>, Caller) -> F) -> Result<T, Refused>

@@ -28,15 +28,23 @@ fn secret() -> SecretString {
 }
 
 impl World {
+    fn webhook(&self) -> Arc<Deps> {
+        let secrets = Secrets::new(secret(), None).unwrap_or_else(|e| panic!("{e}"));
+        Arc::new(Deps { secrets, limit: LOCAL_LIMIT, queue: Arc::new(self.clone()), clock: Arc::new(self.clone()) })
+    }
+
+    /// Pushes one new branch.
+    pub(crate) fn push_one(&self) {
+        let after = self.commit(100);
+        if let Some(repo) = lock(&self.git).repos.get_mut(&RepositoryId(100)) {
+            repo.refs.insert("refs/heads/main".to_owned(), after.clone());
+        }
+        self.deliver(&self.webhook(), 100, "refs/heads/main", ZEROS, &after, false);
+    }
+
     /// Pushes all moves of the plan; returns when the last one has happened.
     pub(crate) async fn push_all(&self) {
-        let secrets = Secrets::new(secret(), None).unwrap_or_else(|e| panic!("{e}"));
-        let deps = Arc::new(Deps {
-            secrets,
-            limit: LOCAL_LIMIT,
-            queue: Arc::new(self.clone()),
-            clock: Arc::new(self.clone()),
-        });
+        let deps = self.webhook();
         // Of each ref: where it points, and where it pointed before.
         let mut heads: BTreeMap<(u64, String), (String, String)> = BTreeMap::new();
         let repositories: u64 = if self.plan.small { 1 } else { 3 };

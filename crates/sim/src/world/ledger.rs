@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use bytes::Bytes;
 use tidegate_core::attempt::{Attempt, Cause, Phase};
 use tidegate_core::build::Build;
+use tidegate_core::fleet::Fleet;
 use tidegate_core::ids::{AttemptId, BuildId, InstanceId, JobIndex, PoolName};
 use tidegate_core::report::StatusState;
 use tidegate_core::trust::Trust;
@@ -15,9 +16,9 @@ use tidegate_core::wire::envelope;
 use tidegate_core::wire::gate::ReportResult;
 use tidegate_engine::ports::Key;
 
-use crate::exec::lock;
+use crate::exec::{lock, micros};
 use crate::ports::Death;
-use crate::world::{MINUTE, SECOND, World};
+use crate::world::{MINUTE, SECOND, SELF_KILL, World};
 
 /// Commits of forged deliveries begin with this: nothing of ours may ever hold it.
 pub(crate) const FORGED: &str = "bad0bad0bad0";
@@ -97,6 +98,8 @@ pub(crate) struct Ledger {
     /// What runs on a machine.
     pub(crate) running: BTreeMap<InstanceId, AttemptId>,
     pub(crate) deliveries_sent: u64,
+    /// Launches whose machines are not in the fleet's record yet, with when they were made.
+    pub(crate) unresolved: BTreeMap<PoolName, Vec<(u64, Vec<InstanceId>)>>,
 }
 
 impl Ledger {
@@ -141,6 +144,14 @@ impl World {
             if let Ok(build) = envelope::open::<Build>(after) {
                 self.observe_build(&build);
             }
+        } else if pk.starts_with("fleet/") {
+            let mut ledger = lock(&self.ledger);
+            if ledger.unresolved.values().any(|launches| !launches.is_empty())
+                && let Ok(fleet) = envelope::open::<Fleet>(after)
+            {
+                let known = |id: &InstanceId| fleet.pools.values().any(|p| p.machines.contains_key(id));
+                ledger.unresolved.values_mut().for_each(|l| l.retain(|(_, ids)| !ids.iter().all(known)));
+            }
         } else if ["ref/", "delivery/", "buildkey/"].iter().any(|p| pk.starts_with(p))
             && (contains(after, FORGED) || pk.contains(FORGED))
         {
@@ -177,7 +188,8 @@ impl World {
             Phase::Held(held) => Place::Held(held.owner.clone(), held.boot.clone()),
             Phase::Ended(end) => Place::Ended(end.cause, end.exit_status),
         };
-        let pool = attempt.requirement.queue();
+        let pool =
+            self.policy.pool_for(&attempt.requirement, attempt.trust).map(|p| p.name.to_string()).unwrap_or_default();
         let Some(made) = ledger.builds.get_mut(&id.build) else {
             drop(ledger);
             return self.violate("I3", format!("attempt {id} of no build"));
@@ -235,7 +247,7 @@ impl World {
         }
     }
 
-    /// A machine that runs something and has beaten lately: seconds since then.
+    /// A machine that runs something, whose agent has beaten so lately that it has no reason to give up: seconds since then.
     fn works_well(&self, id: &InstanceId) -> Option<u64> {
         if !lock(&self.ledger).running.contains_key(id) {
             return None;
@@ -243,7 +255,7 @@ impl World {
         let cloud = lock(&self.cloud);
         let machine = cloud.machines.get(id)?;
         let since = self.now() - machine.last_beat?;
-        (machine.ended.is_none() && !machine.frozen && since < 30 * SECOND).then_some(since / SECOND)
+        (machine.ended.is_none() && !machine.frozen && since < micros(SELF_KILL)).then_some(since / SECOND)
     }
 
     pub(crate) fn observe_send(&self, queue: &str, body: &str) {
@@ -285,14 +297,23 @@ impl World {
         };
         let demand = lock(&self.ledger).demand_lately(pool.as_str());
         let count = i64::from(count);
+        // What was launched lately and nobody has learnt of yet: one unresolved intent.
+        let now = self.now();
+        let unresolved = {
+            let mut ledger = lock(&self.ledger);
+            let launches = ledger.unresolved.entry(pool.clone()).or_default();
+            launches.retain(|(at, _)| at + 2 * MINUTE > now);
+            launches.iter().map(|(_, ids)| ids.len()).max().unwrap_or(0)
+        };
+        let unresolved = i64::try_from(unresolved).unwrap_or(0);
         // A stated bound on waste: what one unresolved launch and a look ahead may add.
-        let bound = demand.max(1) + 3;
+        let bound = demand.max(1) + 3 + unresolved;
         if count > bound || (free + count > bound + 4 && count > demand) {
             let what = format!("{count} machines of `{pool}` launched beside {free} free ones for {demand} attempts");
             self.violate("I6", what);
         }
         let width = self.policy.pools.iter().find(|p| p.name == *pool).map_or(0, |p| i64::from(p.width));
-        if alive + count > width + 2 {
+        if alive + count > width + 2 + unresolved {
             self.violate("I6", format!("{} machines of `{pool}`, which is {width} wide", alive + count));
         }
     }

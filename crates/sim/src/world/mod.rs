@@ -62,6 +62,18 @@ pub(crate) struct Plan {
     pub(crate) accident: Option<Accident>,
     /// A small world: one repository, short builds, nothing that takes long.
     pub(crate) small: bool,
+    /// One build of this, and nothing else.
+    pub(crate) single: Option<Arc<Single>>,
+}
+
+/// A pipeline that is run alone.
+#[derive(Debug)]
+pub(crate) struct Single {
+    pub(crate) yaml: String,
+    /// What the jobs ask for: each has a pool of its own.
+    pub(crate) pools: Vec<Vec<(String, String)>>,
+    /// How many machines each pool has at most.
+    pub(crate) width: u32,
 }
 
 /// Something that happens to a task of ours at one place: there are two a port call, before and after its effect.
@@ -148,13 +160,17 @@ pub(crate) fn pool_name(name: &str) -> PoolName {
     PoolName::new(name).unwrap_or_else(|e| panic!("{e}"))
 }
 
+fn queue_tag(name: &str) -> Vec<(String, String)> {
+    vec![("queue".to_owned(), name.to_owned())]
+}
+
 fn pool(name: &str, width: u32, trust: Trust) -> PoolPolicy {
     PoolPolicy {
         name: pool_name(name),
         width,
         idle: Duration::from_secs(90),
         hard_stop: Duration::from_secs(3600),
-        tags: vec![("queue".to_owned(), name.to_owned())],
+        tags: queue_tag(name),
         trust,
     }
 }
@@ -168,18 +184,32 @@ pub(crate) const WAIT: Duration = Duration::from_secs(12 * 3600);
 impl World {
     pub(crate) fn new(plan: Plan) -> Self {
         let mut rng = Rng::new(plan.seed ^ 0x7469_6465_6761_7465);
-        let policy = Policy {
-            pools: vec![
+        let pools = match &plan.single {
+            Some(single) => (0..)
+                .zip(&single.pools)
+                .map(|(n, tags)| PoolPolicy {
+                    tags: tags.clone(),
+                    ..pool(&format!("pool-{n}"), single.width, Trust::Trusted)
+                })
+                .collect(),
+            None => vec![
+                // Asked for before the others, and only its trust keeps work away from it.
+                PoolPolicy { tags: queue_tag("default"), ..pool("fork", 2, Trust::Untrusted) },
                 pool("default", if plan.small { 3 } else { 12 }, Trust::Trusted),
                 pool("big", if plan.small { 2 } else { 4 }, Trust::Trusted),
-                pool("fork", 2, Trust::Untrusted),
             ],
+        };
+        let policy = Policy {
+            pools,
             boot: Duration::from_secs(120),
             silence: SILENCE,
             no_capacity: Duration::from_secs(5),
             ticket_patience: Duration::from_secs(60),
         };
-        let book = Book::new(&mut rng, plan.small);
+        let book = match &plan.single {
+            Some(single) => Book::of(&single.yaml),
+            None => Book::new(&mut rng, plan.small),
+        };
         let exec = Arc::new(Exec::new(Rng::new(rng.next())));
         let world = Self(Arc::new(Inner {
             exec,
@@ -219,10 +249,12 @@ impl World {
             Some(Sabotage::TrustNotChecked) => {
                 policy.pools.iter_mut().for_each(|p| p.trust = Trust::Trusted);
             }
-            Some(Sabotage::ImpatientWithSilence) => policy.silence = Duration::from_secs(20),
+            Some(Sabotage::ImpatientWithSilence) => policy.silence = Duration::from_secs(40),
             _ => {}
         }
         let repositories: Vec<RepositorySource> = repositories(self.plan.small);
+        // One build alone may be as large as the machine can bear.
+        let alone = self.plan.single.is_some();
         let pipelines = repositories
             .iter()
             .enumerate()
@@ -239,8 +271,13 @@ impl World {
             repositories,
             pipelines,
             policy,
-            limits: Limits { wait: WAIT, ..Limits::default() },
-            pipeline: tidegate_pipeline::Limits::default(),
+            limits: Limits {
+                wait: WAIT,
+                jobs: if alone { usize::MAX } else { Limits::default().jobs },
+                upload_jobs: if alone { usize::MAX } else { Limits::default().upload_jobs },
+                ..Limits::default()
+            },
+            pipeline: if alone { tidegate_pipeline::Limits::CEILING } else { tidegate_pipeline::Limits::default() },
             grace: Duration::from_secs(5),
             log_limit: 1 << 20,
             organization: "sim".to_owned(),

@@ -61,7 +61,8 @@ impl World {
         self.spawn(async move {
             loop {
                 if world.draining.load(Ordering::Relaxed) {
-                    return;
+                    world.sleep(MINUTE).await;
+                    continue;
                 }
                 let _ = world
                     .call(|engine| async move {
