@@ -125,6 +125,8 @@ pub(crate) enum Command {
     Why(Why),
     /// List concurrency groups, who holds them and who waits
     Groups,
+    /// Delete builds that are older than the configuration keeps them, which the server does by itself too
+    Retention(Retention),
     /// List machines
     Instances,
     /// Sign a webhook payload and post it as GitHub would
@@ -329,6 +331,13 @@ pub(crate) struct Rebuild {
     /// The same key is the same build: makes a repetition harmless
     #[arg(long, value_name = "KEY")]
     pub(crate) idempotency_key: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Retention {
+    /// Only list what would be deleted
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }
 
 #[derive(Debug, Args)]

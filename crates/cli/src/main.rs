@@ -12,6 +12,7 @@ mod git;
 mod instance;
 mod live;
 mod out;
+mod outbound;
 mod process;
 mod run;
 #[cfg(test)]

@@ -26,6 +26,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::config::Config;
+use crate::outbound::HttpOutbound;
 
 /// Largest webhook delivery (`contract.md`).
 const WEBHOOK_LIMIT: usize = 25 << 20;
@@ -134,6 +135,7 @@ impl Server {
             repositories: Arc::new(repositories),
             secrets: Arc::new(SecretFile::at(config.secrets.clone().unwrap_or_else(|| state.secrets()))),
             forge: forge(config)?,
+            outbound: Some(Arc::new(HttpOutbound { allow_private: config.notify.allow_private })),
             credentials,
             clock: Arc::new(SystemClock),
             ids: Arc::new(SystemIds),

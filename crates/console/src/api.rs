@@ -119,6 +119,7 @@ pub fn routes(engine: Arc<Engine>, token: ApiToken) -> Router {
         .route("/api/builds/{build}/unblock", post(unblock))
         .route("/api/builds/{build}/why", get(why))
         .route("/api/groups", get(groups))
+        .route("/api/retention", get(old).post(delete_old))
         .route("/api/builds/{build}/log", get(log_position))
         .route("/api/builds/{build}/artifacts", get(artifacts))
         .route("/api/log", get(log_part))
@@ -191,6 +192,14 @@ async fn unblock(State(engine): State<Arc<Engine>>, Path(build): Path<String>, J
 async fn why(State(engine): State<Arc<Engine>>, Path(build): Path<String>, Query(query): Query<JobQuery>) -> Answer {
     let job = query.job.map(JobName);
     Ok(Json(engine.why(&name(&build)?, job.as_ref()).await?).into_response())
+}
+
+async fn old(State(engine): State<Arc<Engine>>) -> Answer {
+    Ok(Json(engine.retention(true).await?).into_response())
+}
+
+async fn delete_old(State(engine): State<Arc<Engine>>) -> Answer {
+    Ok(Json(engine.retention(false).await?).into_response())
 }
 
 async fn groups(State(engine): State<Arc<Engine>>) -> Answer {

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use secrecy::SecretString;
 use serde::{Serialize, de::DeserializeOwned};
 use tidegate_core::build::{self, Build, Graph};
 use tidegate_core::fleet::Policy;
@@ -17,8 +18,8 @@ use tidegate_core::wire::envelope;
 
 use crate::error::Error;
 use crate::ports::{
-    Blobs, Clock, Expect, Fleet, Forge, GitCredentials, Ids, Key, PortError, Put, Queue, Record, Repositories,
-    RepositorySource, Secrets, Store, Version,
+    Blobs, Clock, Expect, Fleet, Forge, GitCredentials, Ids, Key, Outbound, PortError, Put, Queue, Record,
+    Repositories, RepositorySource, Secrets, Store, Version,
 };
 
 /// What an owner has configured, as far as the engine must know it.
@@ -44,6 +45,19 @@ pub struct Settings {
     pub base_url: String,
     /// How long verified deliveries are remembered.
     pub delivery_memory: Duration,
+    /// How long builds are kept after their end.
+    pub retention: Duration,
+    /// Notifications.
+    pub notify: NotifySettings,
+}
+
+/// What notifications need beyond what pipelines say.
+#[derive(Clone, Debug, Default)]
+pub struct NotifySettings {
+    /// What outgoing webhooks are signed with; without it none is sent.
+    pub webhook_secret: Option<SecretString>,
+    /// Slack's incoming webhook; without it Slack is told nothing.
+    pub slack_url: Option<SecretString>,
 }
 
 /// A pipeline.
@@ -108,6 +122,8 @@ pub struct Ports {
     pub repositories: Arc<dyn Repositories>,
     /// Where results are shown; `None` when nobody is told.
     pub forge: Option<Arc<dyn Forge>>,
+    /// Who is notified; `None` when nothing is sent.
+    pub outbound: Option<Arc<dyn Outbound>>,
     /// How git reads repositories.
     pub credentials: Arc<dyn GitCredentials>,
     /// What jobs may know and logs may not show.

@@ -145,6 +145,7 @@ impl Engine {
             }
         }
         let record = DeliveryRecord { at: self.now(), builds, why };
+        self.remember(&key).await?;
         self.save(key, &record, Expect::Any).await?;
         Ok(record)
     }

@@ -165,6 +165,34 @@ pub(crate) fn branch(pipeline: &PipelineSlug, name: &str) -> Key {
     Key::new(format!("branch/{pipeline}"), derived_uuid("branch", name).to_string())
 }
 
+/// How far the sweep has looked for old builds.
+pub(crate) fn retention(pipeline: &PipelineSlug) -> Key {
+    Key::new("retention", pipeline.as_str())
+}
+
+/// The first day of which deliveries may be remembered still.
+pub(crate) fn memories() -> Key {
+    Key::new("memories", "day")
+}
+
+/// Records that are forgotten some days after this one.
+pub(crate) fn dated_partition(day: u64) -> String {
+    format!("dated/{day}")
+}
+
+pub(crate) fn dated(day: u64, key: &Key) -> Key {
+    Key::new(dated_partition(day), format!("{}/{}", key.pk, key.sk))
+}
+
+/// What is told of a build besides its status.
+pub(crate) fn notices(build: &BuildId) -> String {
+    format!("notice/{build}")
+}
+
+pub(crate) fn notice(build: &BuildId, id: &str) -> Key {
+    Key::new(notices(build), id)
+}
+
 /// What is known of a repository by its events.
 pub(crate) fn repository(id: RepositoryId) -> Key {
     Key::new(format!("repository/{id}"), "repository")

@@ -15,12 +15,14 @@ mod expand;
 mod ingest;
 mod keys;
 mod list;
+mod retention;
 mod schedules;
 mod supersede;
 mod sweep;
 
 pub use actors::{Actor, DOORBELL, ReportRecord, UnknownActor};
-pub use engine::{Engine, PipelineSettings, Ports, ScheduleSettings, Settings};
+pub use engine::{Engine, NotifySettings, PipelineSettings, Ports, ScheduleSettings, Settings};
 pub use error::Error;
 pub use ingest::{DeliveryRecord, INGEST};
 pub use list::ListEntry;
+pub use retention::{Expired, RetentionAnswer};

@@ -40,6 +40,9 @@ pub struct ListEntry {
     pub jobs: usize,
     /// Up to which change of the build this is true.
     pub shown: u64,
+    /// The build is being deleted.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub gone: bool,
 }
 
 impl ListEntry {
@@ -60,6 +63,7 @@ impl ListEntry {
             finished_at: build.finished_at,
             jobs: graph.job_count(),
             shown,
+            gone: false,
         }
     }
 }

@@ -63,7 +63,8 @@ impl Engine {
                 self.ring(&Actor::Report(id)).await?;
             }
         }
-        self.revive_dead_letters().await
+        self.revive_dead_letters().await?;
+        self.sweep_old().await
     }
 
     /// Puts messages back that were given up after too many receipts: what kept them from being handled has lasted long,

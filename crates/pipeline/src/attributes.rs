@@ -71,7 +71,7 @@ pub(crate) const ATTRIBUTES: &[Attribute] = &[
     row("steps", &[], TOP | GROUP, None),
     row("env", &[], TOP | COMMAND, None),
     row("agents", &["agent_query_rules"], TOP | COMMAND, None),
-    row("notify", &[], TOP | COMMAND | GROUP, Some("nobody is notified")),
+    row("notify", &[], TOP | COMMAND | GROUP, None),
     row("secrets", &[], TOP | COMMAND, None),
     row("checkout", &[], TOP | COMMAND, None),
     row("image", &[], TOP | COMMAND, Some("only `BUILDKITE_IMAGE` is set; the job runs on the machine itself")),
@@ -115,8 +115,17 @@ pub(crate) const ATTRIBUTES: &[Attribute] = &[
     row("build", &[], TRIGGER, None),
 ];
 
+/// What happens to notifications that are not acted on.
+const NOT_SENT: &str = "nothing is sent";
+
 /// Settings within an attribute that are accepted without effect, and what happens instead.
 pub(crate) const SETTINGS_NOT_YET: &[(&str, &str)] = &[
+    ("notify.email", NOT_SENT),
+    ("notify.basecamp_campfire", NOT_SENT),
+    ("notify.basecamp", NOT_SENT),
+    ("notify.pagerduty_change_event", NOT_SENT),
+    ("notify.github_check", NOT_SENT),
+    ("group.notify", NOT_SENT),
     ("checkout.ssh_secret", "git uses the keys of the machine"),
     ("checkout.commit_verification", "signatures of commits are not checked"),
 ];

@@ -28,6 +28,7 @@ pub(super) fn engine(global: &Global, state: &StateDir) -> anyhow::Result<Engine
         repositories: Arc::clone(&absent) as _,
         secrets: absent,
         forge: None,
+        outbound: None,
         credentials: Arc::new(NoCredentials),
         clock: Arc::new(SystemClock),
         ids: Arc::new(SystemIds),

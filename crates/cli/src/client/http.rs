@@ -7,10 +7,10 @@ use reqwest::{Method, Response, StatusCode, Url};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tidegate_console::{ArtifactUrl, By, RetryRequest};
-use tidegate_engine::DeliveryRecord;
 use tidegate_engine::api::{
     ArtifactAnswer, BuildAnswer, Builds, CreateBuild, Groups, LogPart, LogPosition, Rebuild, Unblock, WhyAnswer,
 };
+use tidegate_engine::{DeliveryRecord, RetentionAnswer};
 
 use super::{Artifacts, Instances, NotThere};
 use crate::exit::Expected;
@@ -221,6 +221,10 @@ impl Http {
     pub(super) async fn why(&self, build: &str, job: Option<&str>) -> anyhow::Result<WhyAnswer> {
         let query: Vec<(&str, String)> = job.map(|job| ("job", job.to_owned())).into_iter().collect();
         self.get(&["builds", build, "why"], &query).await
+    }
+
+    pub(super) async fn retention(&self, dry_run: bool) -> anyhow::Result<RetentionAnswer> {
+        if dry_run { self.get(&["retention"], &[]).await } else { self.post(&["retention"], &()).await }
     }
 
     pub(super) async fn groups(&self) -> anyhow::Result<Groups> {

@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
-use tidegate_engine::Engine;
 use tidegate_engine::api::{
     ApiError, ArtifactAnswer, BuildAnswer, BuildName, Builds, CreateBuild, Groups, InstanceAnswer, JobName, LogPart,
     LogPosition, Rebuild, Unblock, WhyAnswer,
 };
+use tidegate_engine::{Engine, RetentionAnswer};
 use tidegate_local::{StateDir, StateError};
 
 use crate::args::Global;
@@ -274,6 +274,14 @@ impl Backend {
                 }
                 Ok(answer)
             }
+        }
+    }
+
+    /// Deletes what is old, or lists it.
+    pub(crate) async fn retention(&self, dry_run: bool) -> anyhow::Result<RetentionAnswer> {
+        match self {
+            Backend::Http(http) => http.retention(dry_run).await,
+            Backend::Engine(engine) | Backend::Directory(engine) => Ok(engine.retention(dry_run).await?),
         }
     }
 

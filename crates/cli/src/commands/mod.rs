@@ -9,6 +9,7 @@ pub(crate) mod deliver;
 mod instances;
 mod logs;
 mod pipeline;
+mod retention;
 mod secret;
 mod why;
 
@@ -57,6 +58,7 @@ async fn client(global: &Global, command: Command) -> anyhow::Result<u8> {
         Command::Secret(secret) => secret::run(global, &secret).await,
         Command::Why(arguments) => why::run(global, &arguments).await,
         Command::Groups => why::groups(global).await,
+        Command::Retention(retention) => retention::run(global, &retention).await,
         Command::Instances => instances::run(global).await,
         Command::Deliver(deliver) => deliver::run(global, &deliver).await,
         Command::Config(ConfigCommand::Example) => config::example(),

@@ -83,7 +83,14 @@ width = 4
 # regex_backtracks = 100000
 # pattern_bytes = 1024    # of one glob
 
-# How long builds are kept. Read and checked; nothing is deleted yet.
+# What `notify` of pipelines needs. Outgoing webhooks are signed: `X-Tidegate-Signature-256` is `sha256=` and the HMAC of the
+# body in hex; `X-Tidegate-Delivery` is the same for every try of one message.
+# [notify]
+# webhook_secret_file = "notify.secret"
+# slack_url_file = "slack.url"  # Slack's incoming webhook
+# allow_private = false         # whether requests may go to addresses of private networks
+
+# How long builds are kept after their end, with their logs and artifacts.
 # [retention]
 # builds = "90d"
 "#;

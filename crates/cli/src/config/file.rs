@@ -16,7 +16,7 @@ use toml::Spanned;
 
 use super::duration::Span;
 use super::limits::Limits;
-use super::{Config, ConfigError, GitHubApi, LimitSettings, WebhookSecrets, default_pool, suggest};
+use super::{Config, ConfigError, GitHubApi, LimitSettings, NotifyConfig, WebhookSecrets, default_pool, suggest};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -38,6 +38,8 @@ struct Written {
     limits: Limits,
     #[serde(default)]
     retention: Retention,
+    #[serde(default)]
+    notify: NotifyTable,
     #[serde(default)]
     hooks: Hooks,
 }
@@ -130,6 +132,17 @@ struct Pool {
     hard_stop: Option<Span>,
     #[serde(default)]
     tags: BTreeMap<String, String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NotifyTable {
+    webhook_secret: Option<Spanned<String>>,
+    webhook_secret_file: Option<Spanned<PathBuf>>,
+    slack_url: Option<Spanned<String>>,
+    slack_url_file: Option<Spanned<PathBuf>>,
+    #[serde(default)]
+    allow_private: bool,
 }
 
 #[derive(Default, Deserialize)]
@@ -265,10 +278,18 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<Config, ConfigError> {
         base_url,
         organization: written.organization.unwrap_or(defaults.organization),
         retention: written.retention.builds.map_or(defaults.retention, |span| span.0),
+        notify: notify(&reader, &written.notify)?,
         hooks_dir: written.hooks.dir.map(|dir| reader.beside(&dir)),
         plugin_mirrors: written.hooks.plugin_mirrors.map(|dir| reader.beside(&dir)),
         secrets: None,
     })
+}
+
+fn notify(reader: &Reader<'_>, written: &NotifyTable) -> Result<NotifyConfig, ConfigError> {
+    let webhook_secret =
+        reader.secret("webhook_secret", written.webhook_secret.as_ref(), written.webhook_secret_file.as_ref())?;
+    let slack_url = reader.secret("slack_url", written.slack_url.as_ref(), written.slack_url_file.as_ref())?;
+    Ok(NotifyConfig { webhook_secret, slack_url, allow_private: written.allow_private })
 }
 
 fn webhook(reader: &Reader<'_>, written: &Webhook) -> Result<Option<WebhookSecrets>, ConfigError> {

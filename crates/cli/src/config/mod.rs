@@ -19,7 +19,7 @@ use tidegate_core::fleet::{Policy, PoolPolicy};
 use tidegate_core::ids::{PipelineSlug, PoolName, RepositoryId};
 use tidegate_core::trust::Trust;
 use tidegate_engine::ports::RepositorySource;
-use tidegate_engine::{PipelineSettings, Settings};
+use tidegate_engine::{NotifySettings, PipelineSettings, Settings};
 use tidegate_local::Token;
 
 pub(crate) use example::EXAMPLE;
@@ -74,6 +74,15 @@ pub(crate) struct GitHubApi {
     pub(crate) token: SecretString,
 }
 
+/// `[notify]`.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct NotifyConfig {
+    pub(crate) webhook_secret: Option<SecretString>,
+    pub(crate) slack_url: Option<SecretString>,
+    /// Requests may go to private networks.
+    pub(crate) allow_private: bool,
+}
+
 /// A configuration that was checked.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
@@ -91,6 +100,7 @@ pub(crate) struct Config {
     pub(crate) base_url: String,
     pub(crate) organization: String,
     pub(crate) retention: Duration,
+    pub(crate) notify: NotifyConfig,
     pub(crate) hooks_dir: Option<PathBuf>,
     pub(crate) plugin_mirrors: Option<PathBuf>,
     /// The file of secrets; that of the state directory when not given. Not in the configuration file.
@@ -155,6 +165,7 @@ impl Default for Config {
             base_url: String::new(),
             organization: "tidegate".to_owned(),
             retention: Duration::from_secs(90 * 24 * 3600),
+            notify: NotifyConfig::default(),
             hooks_dir: None,
             plugin_mirrors: None,
             secrets: None,
@@ -225,6 +236,11 @@ impl Config {
             organization: self.organization.clone(),
             base_url: self.base_url.clone(),
             delivery_memory: Duration::from_secs(14 * 24 * 3600),
+            retention: self.retention,
+            notify: NotifySettings {
+                webhook_secret: self.notify.webhook_secret.clone(),
+                slack_url: self.notify.slack_url.clone(),
+            },
         }
     }
 

@@ -82,6 +82,15 @@ pub(crate) fn build(build: &BuildAnswer, now: Timestamp, limit: Option<usize>) -
         out.push('\n');
         out.push_str(&notes);
     }
+    for notice in &build.notices {
+        let told = match (&notice.why, notice.told, notice.given_up) {
+            (_, true, _) => "told".to_owned(),
+            (Some(why), false, true) => format!("not told: {}", clean(why)),
+            (Some(why), false, false) => format!("tried {} times, and again later: {}", notice.tries, clean(why)),
+            (None, false, _) => "about to be told".to_owned(),
+        };
+        let _ = writeln!(out, "\n  {}", paint(format!("{}: {told}", clean(&notice.service)), dim));
+    }
     if let Some(status) = &build.status {
         let told = match (&status.refused, status.posted) {
             (Some(why), _) => format!("refused by GitHub: {}", clean(why)),

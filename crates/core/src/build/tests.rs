@@ -190,6 +190,10 @@ impl S {
         self.command(|c| c.spec.agents = vec![("queue".into(), queue.into())])
     }
 
+    pub(crate) fn notify(self, notify: Vec<crate::plan::Notify>) -> S {
+        self.command(|c| c.notify = notify)
+    }
+
     pub(crate) fn cancel_on_build_failing(self) -> S {
         self.command(|c| c.cancel_on_build_failing = true)
     }
@@ -236,7 +240,10 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new(steps: impl IntoIterator<Item = S>) -> Self {
-        let first = segment(steps);
+        Self::of(segment(steps))
+    }
+
+    pub(crate) fn of(first: Segment) -> Self {
         let build = Build::new(facts(), "plans/0".into(), &first);
         let segments = vec![Arc::new(first)];
         let graph = Graph::new(&build.segments, segments.clone());

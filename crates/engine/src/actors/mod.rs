@@ -7,6 +7,7 @@ pub(crate) mod build;
 pub(crate) mod fleet;
 mod group;
 mod inbox;
+pub(crate) mod notify;
 pub(crate) mod report;
 pub(crate) mod trigger;
 

@@ -53,8 +53,12 @@ impl Engine {
         if !up_to_date && !self.tell_forge(id, &build, wanted, known).await? {
             return self.ring(&super::Actor::Report(id.clone())).await;
         }
-        if doubt.is_some() {
-            // The note stays, so that the sweep brings us back when the doubt is over.
+        let waits = self.notify(&build, &graph).await?;
+        if let Some(at) = waits {
+            self.ring_later(&super::Actor::Report(id.clone()), at.since(self.now())).await?;
+        }
+        if doubt.is_some() || waits.is_some() {
+            // The note stays, so that the sweep brings us back when the doubt or the pause is over.
             return Ok(());
         }
         if let Some(note) = note {

@@ -14,6 +14,7 @@ use tidegate_core::wire::job::AnnotationStyle;
 use super::ApiError;
 use super::find::{BuildName, JobName, NotFound, find_job};
 use crate::actors::ReportRecord;
+use crate::actors::notify::NoticeRecord;
 use crate::actors::trigger::TriggeredRecord;
 use crate::engine::{Engine, open};
 use crate::gate::ArtifactRecord;
@@ -81,6 +82,9 @@ pub struct BuildAnswer {
     /// Who cancelled it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub canceled_by: Option<String>,
+    /// What services were told.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notices: Vec<NoticeAnswer>,
     /// The build whose trigger step made it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub triggered_by: Option<TriggeredAnswer>,
@@ -102,6 +106,23 @@ pub struct BuildAnswer {
     /// What its jobs have to say to people, the most important first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub annotations: Vec<AnnotationAnswer>,
+}
+
+/// What a service was told of a build.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct NoticeAnswer {
+    /// `github_commit_status`, `webhook` or `slack`.
+    pub service: String,
+    /// It was told.
+    pub told: bool,
+    /// How often it was tried.
+    pub tries: u32,
+    /// Why it was not told, or will not be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+    /// It is not tried any more.
+    #[serde(default)]
+    pub given_up: bool,
 }
 
 /// What somebody did to a build.
@@ -419,7 +440,8 @@ impl Engine {
                 let page = self.ports.store.query(&partition, "", after.as_deref(), left.min(1000)).await?;
                 left = left.saturating_sub(page.records.len());
                 for record in page.records {
-                    entries.push(open(&record.key, &record.body)?);
+                    let entry: ListEntry = open(&record.key, &record.body)?;
+                    entries.extend((!entry.gone).then_some(entry));
                 }
                 match page.last.filter(|_| page.more) {
                     Some(last) => after = Some(last),
@@ -442,6 +464,12 @@ impl Engine {
             self.load_build(&id).await?.ok_or_else(|| NotFound(format!("there is no build `{id}`")))?;
         let mut attempts = self.attempts(&id).await?;
         attempts.sort_by(|a, b| a.id.cmp(&b.id));
+        let mut notices = Vec::new();
+        for record in self.list(&keys::notices(&id), 200).await?.0 {
+            let notice: NoticeRecord = open(&record.key, &record.body)?;
+            let NoticeRecord { service, told, tries, why, given_up, .. } = notice;
+            notices.push(NoticeAnswer { service, told, tries, why, given_up });
+        }
         let triggers = self.show_triggers(&build, &graph).await?;
         let job = |job: JobIndex| {
             let mut answer = self.show_job(&build, &graph, job, &attempts);
@@ -474,6 +502,7 @@ impl Engine {
             diagnostics: build.diagnostics.clone(),
             status,
             acts: acts(&build, &graph),
+            notices,
             triggered_by: build.facts.triggered_by.as_ref().map(|by| TriggeredAnswer {
                 id: by.build.clone(),
                 number: by.number,

@@ -49,7 +49,7 @@ pub struct JobName(pub String);
 
 impl Engine {
     /// Pipelines that ever had a build, with their repositories.
-    pub(super) async fn known_pipelines(&self) -> Result<Vec<(PipelineSlug, RepositoryId)>, Error> {
+    pub(crate) async fn known_pipelines(&self) -> Result<Vec<(PipelineSlug, RepositoryId)>, Error> {
         let (records, _) = self.list(keys::PIPELINES, 1_000).await?;
         let mut pipelines = Vec::new();
         for record in records {
@@ -75,7 +75,7 @@ impl Engine {
         for (slug, repository) in self.known_pipelines().await? {
             if wanted.is_none_or(|w| *w == slug) {
                 let key = keys::list_entry(repository, &slug, number);
-                found.extend(self.load::<ListEntry>(&key).await?.map(|l| l.body));
+                found.extend(self.load::<ListEntry>(&key).await?.map(|l| l.body).filter(|entry| !entry.gone));
             }
         }
         match found.as_slice() {

@@ -11,7 +11,7 @@ mod why;
 
 pub use answers::{
     ActAnswer, AnnotationAnswer, ArtifactAnswer, AttemptAnswer, BuildAnswer, BuildLine, Builds, FieldAnswer,
-    FormAnswer, JobAnswer, TriggeredAnswer,
+    FormAnswer, JobAnswer, NoticeAnswer, TriggeredAnswer,
 };
 pub use commands::{CreateBuild, Rebuild};
 pub use find::{BuildName, JobName, NotFound};

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use super::PortError;
 
 /// Where a record is. Records with one `pk` can be listed in the order of their `sk` (bytes).
-#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, serde::Serialize, serde::Deserialize)]
 pub struct Key {
     /// Partition: at most 1,024 bytes, not empty.
     pub pk: String,

@@ -7,12 +7,13 @@ use tidegate_core::plan::{CommandStep, Concurrency, JobSpec, Notify, Retry};
 
 use super::fields::{Field, Fields};
 use super::{CommandDraft, Reader, Spanned};
-use crate::attributes::Kind;
+use crate::attributes::{Kind, SETTINGS_NOT_YET};
 use crate::codes::Code;
 use crate::condition::EntryPoint;
 use crate::json;
 use crate::limits::Limits;
 use crate::plugin;
+use crate::source::Span;
 use crate::yaml::{Map, Node, Value};
 
 /// Names of services that may be notified, and whether a step may name them.
@@ -471,6 +472,13 @@ impl Reader<'_, '_> {
         }
     }
 
+    fn notify_not_yet(&mut self, span: Span, service: &str) {
+        let path = format!("notify.{service}");
+        if let Some((_, instead)) = SETTINGS_NOT_YET.iter().find(|(setting, _)| *setting == path) {
+            self.not_yet(span, &path, instead);
+        }
+    }
+
     fn notify_entry(&mut self, item: Field<'_>, kind: Kind) -> Option<Notify> {
         let names: Vec<&str> = SERVICES.iter().map(|(name, _)| *name).collect();
         if let Value::Str(word) = &item.node.value {
@@ -480,6 +488,7 @@ impl Reader<'_, '_> {
                     .map_or_else(|| "write `- SERVICE: …`".to_owned(), |name| format!("did you mean `{name}`?"));
                 return self.bad_value(item, "is not a service that can be notified", &help);
             }
+            self.notify_not_yet(item.value_span(), word);
             return Some(Notify { service: word.to_string(), config: Json::Null, condition: None });
         }
         let Value::Map(map) = &item.node.value else {
@@ -507,6 +516,7 @@ impl Reader<'_, '_> {
                 .help(help);
             return None;
         };
+        self.notify_not_yet(found.key_span, service);
         let on_steps = SERVICES.iter().any(|(name, on_steps)| *name == service && *on_steps);
         if kind == Kind::Command && !on_steps {
             self.report

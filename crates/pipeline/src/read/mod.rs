@@ -244,7 +244,7 @@ impl Reader<'_, '_> {
         }
     }
 
-    fn not_yet(&mut self, span: Span, what: &str, instead: &str) {
+    pub(super) fn not_yet(&mut self, span: Span, what: &str, instead: &str) {
         self.report
             .warn(Code::Unsupported, span, format!("`{what}` is accepted but not yet acted on: {instead}"))
             .help("docs/compatibility.md lists what is acted on");

@@ -523,7 +523,11 @@ impl Reader<'_, '_> {
         let allow_dependency_failure =
             fields.take_one("allow_dependency_failure").and_then(|field| self.boolean(field)).unwrap_or(false);
         let filters = self.filters(&fields, Kind::Group);
-        let notify = fields.take_one("notify").map(|field| self.notify(field, Kind::Group)).unwrap_or_default();
+        let notify = fields.take_one("notify");
+        if let Some(field) = notify {
+            self.not_yet(field.key_span, "group.notify", "nothing is sent");
+        }
+        let notify = notify.map(|field| self.notify(field, Kind::Group)).unwrap_or_default();
         let steps = fields.take_one("steps");
         self.unsupported(Kind::Group, map);
         self.unknown_attributes(Kind::Group, &fields);

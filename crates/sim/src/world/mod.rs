@@ -22,7 +22,7 @@ use tidegate_core::ids::{PipelineSlug, PoolName, RepositoryId, RepositoryName};
 use tidegate_core::time::Timestamp;
 use tidegate_core::trust::Trust;
 use tidegate_engine::ports::{NoCredentials, RepositorySource};
-use tidegate_engine::{Engine, PipelineSettings, Ports, Settings};
+use tidegate_engine::{Engine, NotifySettings, PipelineSettings, Ports, Settings};
 
 use crate::exec::{Answer, Exec, lock};
 use crate::faults::{Fault, Faults};
@@ -283,6 +283,8 @@ impl World {
             organization: "sim".to_owned(),
             base_url: "sim:".to_owned(),
             delivery_memory: Duration::from_secs(14 * 24 * 3600),
+            retention: Duration::from_secs(90 * 24 * 3600),
+            notify: NotifySettings::default(),
         }
     }
 
@@ -297,6 +299,7 @@ impl World {
             repositories: shared.clone(),
             secrets: shared.clone(),
             forge: Some(shared.clone()),
+            outbound: None,
             credentials: Arc::new(NoCredentials),
             clock: shared.clone(),
             ids: shared,
