@@ -197,6 +197,23 @@ fn a_canceled_job_leaves_no_escapee() {
     assert!(agent.ends());
 }
 
+/// The kernel tells once of many that end together, and how some of them ended has no name.
+#[test]
+fn processes_that_end_together_by_nameless_signals_are_all_noticed() {
+    let world = World::new();
+    let command = "for i in $(seq 40); do (setsid bash -c 'kill -40 $BASHPID' &); (setsid true &); done; kill -41 $$";
+    let mut agent = world.agent();
+    for number in 1..=3 {
+        let mut assignment = job(command);
+        assignment.attempt = attempt(number);
+        world.gate.give(assignment);
+        let outcome = world.gate.result(usize::try_from(number).unwrap() - 1).outcome;
+        assert_eq!((outcome.cause, outcome.exit_status), (Cause::Signal, Some(255)));
+    }
+    world.gate.with(|m| m.leave = true);
+    assert!(agent.ends());
+}
+
 #[test]
 fn the_last_words_of_a_pipeline_are_not_cut_off() {
     let world = World::new();

@@ -87,11 +87,10 @@ impl Children {
                 Ok(WaitStatus::Signaled(pid, signal, _)) => self.tell(pid, End::Signaled(signal)),
                 Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return,
                 Ok(_) | Err(Errno::EINTR) => {}
-                // Ended by a signal without a name (a real-time signal): reaped, but we were not told who.
-                Err(_) => {
-                    self.tell_missing();
-                    return;
-                }
+                // Ended by a signal without a name (a real-time signal): reaped, but we were not told who. Others may have
+                // ended with it, and one signal may be all that told of them.
+                Err(Errno::EINVAL) => self.tell_missing(),
+                Err(_) => return,
             }
         }
     }
