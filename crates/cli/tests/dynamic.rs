@@ -148,3 +148,46 @@ fn what_no_server_takes_is_refused_and_not_tried_for_ever() {
     let log = world.logs("first");
     assert!(log.contains("`bytes` in the `[limits]` table"), "{log}");
 }
+
+#[test]
+fn what_did_not_change_is_skipped() {
+    let mut world = World::new(
+        r#"
+steps:
+  - { command: "true", key: docs, if_changed: "docs/**" }
+  - { command: "true", key: code, if_changed: { include: "**", exclude: ["docs/**", ".tidegate/**"] } }
+  - { command: "tidegate-agent pipeline upload more.yml", key: up }
+"#,
+    );
+    world.write("more.yml", "steps: [{ command: 'true', key: more, if_changed: '*.c' }]\n");
+    world.commit("what is uploaded");
+    world.start();
+    let states = |world: &World, number: u64| {
+        let build = world.finished(number);
+        assert_eq!(build["state"], "passed", "{build:#}");
+        ["docs", "code", "more"].map(|key| job(&build, key)["state"].as_str().unwrap().to_owned())
+    };
+    // On the default branch the last commit counts.
+    world.write("docs/b.md", "b");
+    world.commit("only docs");
+    world.push();
+    assert_eq!(states(&world, 1), ["passed", "skipped", "skipped"]);
+    // On another branch everything since it left that one.
+    world.git(["checkout", "--quiet", "-b", "topic"]);
+    world.write("src/main.c", "int main;");
+    world.write("root.c", "");
+    world.commit("code");
+    world.write("docs/c.md", "c");
+    world.commit("docs again");
+    let file = world.payload("refs/heads/topic", &"0".repeat(40));
+    let output = world.run(["deliver".as_ref(), file.as_os_str(), "--event".as_ref(), "push".as_ref()]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert_eq!(states(&world, 2), ["passed", "passed", "passed"]);
+    world.git(["checkout", "--quiet", "-b", "code-alone", "main"]);
+    world.write("src/main.c", "int main;");
+    world.commit("code alone");
+    let file = world.payload("refs/heads/code-alone", &"0".repeat(40));
+    let output = world.run(["deliver".as_ref(), file.as_os_str(), "--event".as_ref(), "push".as_ref()]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert_eq!(states(&world, 3), ["skipped", "passed", "skipped"]);
+}

@@ -10,7 +10,7 @@ use tidegate_pipeline::{Context, Source};
 use crate::engine::Engine;
 use crate::environment::pipeline_facts;
 use crate::error::Error;
-use crate::ports::RepositorySource;
+use crate::ports::{PortError, RepositorySource};
 
 /// A text, and what its expansion may know.
 pub(crate) struct Text<'a> {
@@ -20,30 +20,66 @@ pub(crate) struct Text<'a> {
     /// Variables for interpolation beyond those of the build.
     pub(crate) env: Env,
     pub(crate) interpolate: bool,
-    /// Paths that the event changed, if they are known.
-    pub(crate) changed_files: Option<Vec<String>>,
 }
 
 impl Engine {
     /// Expands a text for a build. Errors are in the diagnostics; the segment is there exactly when there is none.
-    pub(crate) fn expand(
+    ///
+    /// # Errors
+    /// A port failed for now.
+    pub(crate) async fn expand(
         &self,
         text: Text<'_>,
         facts: &Facts,
         repository: &RepositorySource,
-    ) -> (Option<Segment>, Vec<Diagnostic>) {
+    ) -> Result<(Option<Segment>, Vec<Diagnostic>), Error> {
         let mut env = facts.env.clone();
         env.extend(text.env);
+        let changed_files =
+            if asks_for_changes(text.bytes) { self.changed_files(&env, facts, repository).await? } else { None };
         let context = Context {
             env,
             facts: pipeline_facts(&self.settings, facts, &repository.clone_url),
             interpolate: text.interpolate,
-            changed_files: text.changed_files,
+            changed_files,
             limits: self.settings.pipeline,
             ..Context::default()
         };
         let expansion = tidegate_pipeline::expand(Source { name: text.name, text: text.bytes }, &context);
-        (expansion.segment, expansion.diagnostics)
+        Ok((expansion.segment, expansion.diagnostics))
+    }
+
+    /// Paths that the commit of a build changes, compared with the branch that it is meant for; `None` where that cannot
+    /// be told, and then no step is left out for it (`spec/pipeline.md` 1.10).
+    async fn changed_files(
+        &self,
+        env: &Env,
+        facts: &Facts,
+        repository: &RepositorySource,
+    ) -> Result<Option<Vec<String>>, Error> {
+        let given = |name| env.iter().rev().find(|(n, _)| n == name).map(|(_, value)| value.as_str());
+        let base = [
+            given("BUILDKITE_GIT_DIFF_BASE"),
+            given("BUILDKITE_PULL_REQUEST_BASE_BRANCH"),
+            Some(facts.default_branch.as_str()),
+        ];
+        let base = base.into_iter().flatten().find(|name| !name.is_empty()).unwrap_or("main");
+        // Remotes have no name here.
+        let base = base.strip_prefix("origin/").unwrap_or(base);
+        let found = async {
+            let Some(base) = self.ports.repositories.resolve(repository, base).await? else {
+                return Err(PortError::reject(format!("there is no branch `{base}`")));
+            };
+            self.ports.repositories.changed_files(repository, &base, &facts.commit).await
+        };
+        match found.await {
+            Ok(found) => Ok(Some(found)),
+            Err(PortError::Reject { why }) => {
+                tracing::warn!(build.id = %facts.id, why, "what the commit changed is not known: `if_changed` skips nothing");
+                Ok(None)
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Stores a segment. Its name says which one it is: storing it twice is storing it once.
@@ -52,6 +88,11 @@ impl Engine {
         self.ports.blobs.put_if_absent(blob, bytes).await?;
         Ok(())
     }
+}
+
+/// Whether a text has a word that asks what was changed. Finding out costs the network.
+fn asks_for_changes(text: &[u8]) -> bool {
+    [&b"if_changed"[..], b"changed_files"].iter().any(|word| text.windows(word.len()).any(|piece| piece == *word))
 }
 
 /// How many of these are errors, in words.

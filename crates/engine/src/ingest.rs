@@ -429,8 +429,8 @@ impl Engine {
             Ok(found) => found,
             Err(why) => return Ok(Build::failed(facts, why, Vec::new())),
         };
-        let text = Text { name: path, bytes: &bytes, env: Vec::new(), interpolate: true, changed_files: None };
-        let (segment, diagnostics) = self.expand(text, &facts, repository);
+        let text = Text { name: path, bytes: &bytes, env: Vec::new(), interpolate: true };
+        let (segment, diagnostics) = self.expand(text, &facts, repository).await?;
         let Some(segment) = segment else {
             let why = format!("{} in `{path}`", errors_in_words(&diagnostics));
             return Ok(Build::failed(facts, why, diagnostics));

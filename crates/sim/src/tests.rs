@@ -192,6 +192,7 @@ fn the_repositories_conform_at_their_worst() {
             let repo = git.repos.entry(RepositoryId(1)).or_default();
             repo.commits.insert("a".repeat(40), first);
             repo.commits.insert("b".repeat(40), second);
+            repo.parents.insert("b".repeat(40), "a".repeat(40));
             repo.refs.insert("refs/heads/main".to_owned(), "b".repeat(40));
             repo.refs.insert("refs/tags/v1".to_owned(), "a".repeat(40));
         }

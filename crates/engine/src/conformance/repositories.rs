@@ -126,12 +126,16 @@ pub async fn names_are_resolved(trial: &Trial<'_>, subject: &Subject<'_>) -> Res
     Ok(())
 }
 
-/// The paths that differ, in both directions.
+/// The paths that differ from where the histories parted, and those of the last commit where they did not.
 pub async fn changes_are_found(trial: &Trial<'_>, subject: &Subject<'_>) -> Result<(), Violation> {
     let Subject { repositories, source, first, second, .. } = subject;
-    for (base, head, expected) in
-        [(first, second, &["added", "changed"][..]), (second, first, &["added", "changed"]), (first, first, &[])]
-    {
+    let all = ["binary", "changed", "dir/kept", "large"];
+    for (base, head, expected) in [
+        (first, second, &["added", "changed"][..]),
+        (second, second, &["added", "changed"]),
+        (second, first, &all),
+        (first, first, &all),
+    ] {
         let mut found = trial.done("a comparison", || repositories.changed_files(source, base, head)).await?;
         found.sort();
         ensure!(trial, found == expected, "{expected:?} changed from {base} to {head}, not {found:?}");

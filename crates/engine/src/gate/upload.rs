@@ -41,9 +41,8 @@ impl Engine {
                 bytes: request.pipeline.as_bytes(),
                 env: request.env.clone(),
                 interpolate: !request.no_interpolation,
-                changed_files: None,
             };
-            let (segment, mut diagnostics) = self.expand(text, &build.facts, repository);
+            let (segment, mut diagnostics) = self.expand(text, &build.facts, repository).await?;
             let Some(segment) = segment else { return Ok(UploadAnswer { diagnostics, accepted: false }) };
             let segment = Arc::new(segment);
             let upload = build::Upload { by: id.job, number: id.number, blob: &blob, replace: request.replace };

@@ -46,7 +46,8 @@ pub trait Repositories: fmt::Debug + Send + Sync {
     /// The commit that a branch, tag or commit name means now; `None` when there is none.
     async fn resolve(&self, repository: &RepositorySource, name: &str) -> Result<Option<CommitSha>, PortError>;
 
-    /// Paths that differ between two commits.
+    /// Paths that `head` changes, compared with where its history left that of `base`; where it is a part of that history,
+    /// the paths that its last commit changes (`spec/pipeline.md` 1.10). Refused where the two have nothing in common.
     async fn changed_files(
         &self,
         repository: &RepositorySource,

@@ -237,7 +237,7 @@ impl Mirror {
         }
     }
 
-    /// The commit that this beginning of an id means here.
+    /// The commit that this expression, such as the beginning of an id, means here.
     pub(super) async fn expand(&self, abbreviated: &str) -> Result<Option<CommitSha>, PortError> {
         let name = format!("{abbreviated}^{{commit}}");
         let command = git(Some(&self.path), &["rev-parse", "--quiet", "--verify", &name]);
@@ -249,10 +249,23 @@ impl Mirror {
         }
     }
 
-    /// Paths that differ between two commits that are here.
+    /// Paths that a commit changes since its history left that of `base`, or by itself where it did not. Both are here.
     pub(super) async fn changed(&self, base: &CommitSha, head: &CommitSha) -> Result<Vec<String>, PortError> {
-        let args =
-            ["diff-tree", "-r", "-z", "--name-only", "--no-renames", "--no-ext-diff", base.as_str(), head.as_str()];
+        let fork = match command::run(git(Some(&self.path), &["merge-base", base.as_str(), head.as_str()]), LOCAL).await
+        {
+            Ok(answer) => String::from_utf8_lossy(&answer).trim().to_owned(),
+            Err(Failure::Git(_)) => {
+                return Err(PortError::reject(format!("{base} and {head} have no common history")));
+            }
+            Err(Failure::Port(error)) => return Err(error),
+        };
+        let first_parent = self.expand(&format!("{head}^1")).await?;
+        let old =
+            if fork == head.as_str() { first_parent.as_ref().map(CommitSha::as_str) } else { Some(fork.as_str()) };
+        let mut args = vec!["diff-tree", "--root", "--no-commit-id", "-r", "-z", "--name-only", "--no-renames"];
+        args.push("--no-ext-diff");
+        args.extend(old);
+        args.push(head.as_str());
         match command::run(git(Some(&self.path), &args), LOCAL).await {
             Ok(answer) => Ok(answer
                 .split(|byte| *byte == 0)

@@ -8,10 +8,11 @@ use tidegate_engine::ports::{FileAt, PortError, Repositories, RepositorySource};
 use crate::exec::lock;
 use crate::world::{Side, World};
 
-/// A repository: files of commits, and where refs point.
+/// A repository: files of commits, what they follow, and where refs point.
 #[derive(Default)]
 pub(crate) struct GitRepo {
     pub(crate) commits: BTreeMap<String, BTreeMap<String, Bytes>>,
+    pub(crate) parents: BTreeMap<String, String>,
     pub(crate) refs: BTreeMap<String, String>,
 }
 
@@ -33,6 +34,14 @@ impl World {
         };
         self.after(fate).await?;
         answer
+    }
+}
+
+impl GitRepo {
+    /// A commit and those before it.
+    fn history(&self, commit: &CommitSha) -> Vec<&str> {
+        let newest = self.commits.get_key_value(commit.as_str()).map(|(id, _)| id);
+        std::iter::successors(newest, |id| self.parents.get(*id)).map(String::as_str).collect()
     }
 }
 
@@ -76,7 +85,13 @@ impl Repositories for World {
         head: &CommitSha,
     ) -> Result<Vec<String>, PortError> {
         self.with_repo(repository, |repo| {
-            let (old, new) = (files(repo, base)?, files(repo, head)?);
+            let (base, own) = (repo.history(base), repo.history(head));
+            let Some(fork) = own.iter().position(|id| base.contains(id)) else {
+                return Err(PortError::reject("no common history"));
+            };
+            let none = BTreeMap::new();
+            let old = own.get(fork.max(1)).and_then(|id| repo.commits.get(*id)).unwrap_or(&none);
+            let new = files(repo, head)?;
             let mut changed: Vec<String> =
                 old.keys().chain(new.keys()).filter(|p| old.get(*p) != new.get(*p)).cloned().collect();
             changed.sort();
