@@ -177,7 +177,7 @@ fn context_of(path: &Path, limits: Limits) -> anyhow::Result<Facts> {
         let near = near.map(|near| format!(": did you mean `{near}`?")).unwrap_or_default();
         out::note(&format!("warning: `{}` has `{}`, which no condition sees{near}", path.display(), unknown.0));
     }
-    serde_json::from_value(json).map_err(|error| wrong(error).into())
+    serde_json::from_value(json).map_err(wrong)
 }
 
 /// Names in a context that mean nothing, each with those that are known beside it. Variables may have any name.
