@@ -13,5 +13,6 @@ mod watchdog;
 mod worker;
 
 pub use job_cli::{is_job_cli, job_cli_main};
+pub use output::Sieve;
 pub use watchdog::watchdog_main;
 pub use worker::agent_main;

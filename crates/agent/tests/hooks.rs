@@ -273,3 +273,37 @@ fn a_plugin_says_what_it_needs() {
     let outcome = run(&world, assignment);
     assert_eq!((outcome.cause, outcome.exit_status, outcome.detail.as_deref()), (Cause::Exit, Some(1), Some(needs)));
 }
+
+#[test]
+fn a_configuration_that_a_plugin_does_not_understand_is_named() {
+    let schema = "name: test\nrequirements: [no-such-tool]\nconfiguration:\n  properties:\n    image: { type: string }\n    \
+                  ports: { type: array, items: { type: integer } }\n  required: [image]\n  additionalProperties: false\n";
+    let world = with_hooks();
+    let repo = plugin(&world, "strict", &[("pre-command", "echo '> ran'")]);
+    repo.commit("plugin.yml", schema);
+    repo.git(&["tag", "v2"]);
+    let plugins = r#"[{"strict#v2": {"ports": [80, "x"], "imgae": "node"}}]"#;
+    // As the reference: said, and no reason not to run.
+    let outcome = run(&world, job_with(plugins, "true"));
+    assert_eq!(outcome.exit_status, Some(0));
+    let log = world.gate.log(&attempt(1));
+    for wanted in [
+        "the plugin strict#v2 needs no-such-tool, which this machine does not have\n",
+        "the configuration of the plugin strict#v2 is wrong: `image` is missing. Change it in the pipeline, see its `plugin.yml`",
+        "`imgae` is unknown; there are image, ports.",
+        "`ports[1]` must be integer, not a text.",
+        "> ran",
+    ] {
+        assert!(log.contains(wanted), "`{wanted}` is not in\n{log}");
+    }
+    let mut strict = job_with(plugins, "echo '> must not run'");
+    strict.env.push(("BUILDKITE_PLUGIN_VALIDATION".to_owned(), "true".to_owned()));
+    let outcome = run(&world, strict);
+    assert_eq!(outcome.exit_status, Some(1));
+    assert!(outcome.detail.is_some_and(|detail| detail.contains("`image` is missing")));
+    assert!(said(&world).is_empty());
+    let mut right = job_with(r#"[{"strict#v2": {"ports": [80, "443"], "image": "node"}}]"#, "true");
+    right.env.push(("BUILDKITE_PLUGIN_VALIDATION".to_owned(), "false".to_owned()));
+    run(&world, right);
+    assert!(!world.gate.log(&attempt(1)).contains("is wrong"));
+}

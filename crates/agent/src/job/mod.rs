@@ -10,6 +10,7 @@ mod phases;
 mod plugins;
 mod pressure;
 mod run;
+mod schema;
 mod script;
 mod secrets;
 mod steps;

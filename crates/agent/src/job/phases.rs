@@ -13,7 +13,7 @@ use tidegate_core::wire::job::{MetaData, MetaDataAnswer, MetaDataAsk};
 
 use super::hooks::Moment;
 use super::outcome::{Failures, Seen, of_command, plain, shorten};
-use super::plugins::{self, Plugin, Ready, Source, missing_commands};
+use super::plugins::{self, Plugin, Ready, Source};
 use super::pressure::{OomKills, disk_full};
 use super::run::cannot_start;
 use super::script::{arguments, shell};
@@ -186,10 +186,9 @@ impl Job<'_> {
     }
 
     async fn add_plugin(&mut self, plugin: &Plugin, directory: std::path::PathBuf) -> Result<(), Halt> {
-        let missing = missing_commands(&directory, &self.env);
-        if !missing.is_empty() {
-            let detail =
-                format!("the plugin {} needs {}, which this machine does not have", plugin.label(), missing.join(", "));
+        let findings = plugins::findings(plugin, &directory, &self.env);
+        if !findings.is_empty() {
+            let detail = findings.join("\n");
             self.log.say(&detail).await;
             if self.env.is_on("BUILDKITE_PLUGIN_VALIDATION") {
                 return Err(Outcome { exit_status: Some(1), ..plain(Cause::Exit, Some(detail)) }.into());

@@ -207,19 +207,49 @@ fn sorted(value: &Value) -> Value {
 struct Description {
     #[serde(default)]
     requirements: Vec<String>,
+    #[serde(default)]
+    configuration: Value,
 }
 
-/// Which commands a plugin needs that the job's `PATH` does not have.
-pub(crate) fn missing_commands(directory: &Path, env: &JobEnv) -> Vec<String> {
-    let text = ["plugin.yml", "plugin.yaml"].iter().find_map(|name| std::fs::read_to_string(directory.join(name)).ok());
-    // A description that cannot be read requires nothing: the reference does not look at it at all by default.
-    let description: Description = text.and_then(|text| serde_saphyr::from_str(&text).ok()).unwrap_or_default();
+/// What a plugin finds wrong with this machine and with its configuration, each a sentence for people.
+pub(crate) fn findings(plugin: &Plugin, directory: &Path, env: &JobEnv) -> Vec<String> {
+    let label = plugin.label();
+    let names = ["plugin.json", "plugin.yaml", "plugin.yml"];
+    let Some(file) = names.iter().map(|name| directory.join(name)).find(|file| file.is_file()) else {
+        return Vec::new();
+    };
+    let name = file.file_name().unwrap_or_default().display();
+    let text = match std::fs::read_to_string(&file) {
+        Ok(text) => text,
+        Err(error) => return vec![format!("The `{name}` of the plugin {label} cannot be read: {error}.")],
+    };
+    let description: Description = match serde_saphyr::from_str(&text) {
+        Ok(description) => description,
+        Err(error) => {
+            let why = error.to_string();
+            let why = why.lines().next().unwrap_or_default();
+            return vec![format!("The `{name}` of the plugin {label} cannot be understood: {why}.")];
+        }
+    };
     let path = env.get("PATH").unwrap_or_default();
-    description
+    let missing: Vec<String> = description
         .requirements
         .into_iter()
         .filter(|command| !std::env::split_paths(path).any(|directory| directory.join(command).is_file()))
-        .collect()
+        .collect();
+    let mut findings = Vec::new();
+    if !missing.is_empty() {
+        findings.push(format!("the plugin {label} needs {}, which this machine does not have", missing.join(", ")));
+    }
+    if !description.configuration.is_null() {
+        let wrong = super::schema::check(&description.configuration, &plugin.config);
+        findings.extend(wrong.into_iter().map(|what| {
+            format!(
+                "the configuration of the plugin {label} is wrong: {what}. Change it in the pipeline, see its `{name}`"
+            )
+        }));
+    }
+    findings
 }
 
 #[cfg(test)]

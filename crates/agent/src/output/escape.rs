@@ -21,7 +21,7 @@ const SO: u8 = 0x0e;
 const C1: u8 = 0xc2;
 
 /// The filter: fed any pieces of a stream, it gives what the whole stream would give.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Escapes {
     state: State,
     /// What is held of a sequence that may yet be kept.

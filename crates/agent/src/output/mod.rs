@@ -6,6 +6,7 @@ mod fold;
 mod limit;
 mod pace;
 mod redact;
+mod sieve;
 mod stamp;
 mod stream;
 mod tail;
@@ -13,4 +14,5 @@ mod tail;
 pub(crate) use redact::{
     REDACTED, REDACTED_VARIABLES, Redactor, SECRET_NAMES, SHORTEST, is_secret_name, secret_values,
 };
+pub use sieve::Sieve;
 pub(crate) use stream::{Log, LogEnd, LogSettings, Redactions};

@@ -15,7 +15,7 @@ pub(crate) const SHORTEST: usize = 6;
 const SHORTEST_LINE: usize = 16;
 
 /// The redactor of one log.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Redactor {
     /// Sorted, each once.
     needles: Vec<Vec<u8>>,
@@ -139,8 +139,19 @@ fn forms(secret: &str) -> Vec<Vec<u8>> {
         return Vec::new();
     }
     let mut forms: Vec<Vec<u8>> = vec![secret.as_bytes().to_vec()];
-    let json = serde_json::Value::from(secret).to_string();
-    forms.push(json.trim_matches('"').as_bytes().to_vec());
+    let json = in_json(secret);
+    for form in [
+        in_json(&json),
+        ascii(&json),
+        // As Go and JavaScript write it into pages.
+        json.replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026"),
+        json.replace('/', r"\/"),
+        json,
+        // As `printf %q` writes it.
+        secret.chars().flat_map(|c| (!is_plain(c)).then_some('\\').into_iter().chain([c])).collect(),
+    ] {
+        forms.push(form.into_bytes());
+    }
     forms.push(secret.replace('\'', r"'\''").into_bytes());
     for upper in [true, false] {
         for space in ["%20", "+"] {
@@ -160,6 +171,32 @@ fn forms(secret: &str) -> Vec<Vec<u8>> {
         );
     }
     forms
+}
+
+/// The inside of a JSON string.
+fn in_json(text: &str) -> String {
+    let json = serde_json::Value::from(text).to_string();
+    json.strip_prefix('"').and_then(|json| json.strip_suffix('"')).unwrap_or_default().to_owned()
+}
+
+/// JSON as tools write it that keep to ASCII.
+fn ascii(json: &str) -> String {
+    let mut text = String::with_capacity(json.len());
+    for c in json.chars() {
+        if c.is_ascii() {
+            text.push(c);
+        } else {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                text.push_str(&format!("\\u{unit:04x}"));
+            }
+        }
+    }
+    text
+}
+
+/// Means nothing to a shell.
+fn is_plain(c: char) -> bool {
+    c.is_alphanumeric() || "-_./:@%+,=".contains(c)
 }
 
 /// What of a secret's base64 does not depend on what stands before and after it, for each of the three ways in which

@@ -22,11 +22,11 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::chunks::Chunks;
-use super::escape::Escapes;
 use super::fold::{Fold, LONGEST_LINE};
 use super::limit::{Limit, Writer};
 use super::pace::Pace;
 use super::redact::Redactor;
+use super::sieve::Sieve;
 use super::stamp::Stamper;
 use super::tail::Tail;
 use crate::gate::{Gate, Refused};
@@ -101,9 +101,7 @@ impl Log {
             last_flush: None,
             extent: LogExtent::default(),
             refused: false,
-            escapes: Escapes::default(),
-            redactor: Redactor::default(),
-            clean: Vec::new(),
+            sieve: Sieve::default(),
             shown: Vec::new(),
             stamper: Stamper::new(),
             fold: Fold::default(),
@@ -214,10 +212,8 @@ struct Task {
     extent: LogExtent,
     /// The gate wants no more of this log.
     refused: bool,
-    escapes: Escapes,
-    redactor: Redactor,
-    /// What the filter left of a piece of output, and what the redactor left of that: kept for their memory.
-    clean: Vec<u8>,
+    sieve: Sieve,
+    /// What it let through of a piece of output: kept for its memory.
     shown: Vec<u8>,
     fold: Fold,
     folded: Vec<u8>,
@@ -248,7 +244,7 @@ impl Task {
                     match ask {
                         Some(Ask::Say(line)) => self.agent_line(&line),
                         Some(Ask::Redact(secrets, tell)) => {
-                            self.redactor.add(secrets.iter().map(String::as_str));
+                            self.sieve.hide(secrets.iter().map(String::as_str));
                             // Whoever asked may have been given up.
                             let _ = tell.send(());
                         }
@@ -314,24 +310,18 @@ impl Task {
         }
     }
 
-    /// What a job's processes wrote: filtered, then redacted. In this order, because a sequence that is dropped could
-    /// hide a secret in two halves.
     fn job_output(&mut self, bytes: &[u8]) {
-        let (mut clean, mut shown) = (std::mem::take(&mut self.clean), std::mem::take(&mut self.shown));
-        self.escapes.filter(bytes, &mut clean);
-        self.redactor.feed(&clean, &mut shown);
+        let mut shown = std::mem::take(&mut self.shown);
+        self.sieve.feed(bytes, &mut shown);
         self.add(&shown, Writer::Job);
-        clean.clear();
         shown.clear();
-        (self.clean, self.shown) = (clean, shown);
+        self.shown = shown;
     }
 
     /// What is held of a job's output is no beginning of anything: the agent speaks, or the log ends.
     fn job_pauses(&mut self) {
-        let (mut clean, mut shown) = (Vec::new(), Vec::new());
-        self.escapes.finish(&mut clean);
-        self.redactor.feed(&clean, &mut shown);
-        self.redactor.finish(&mut shown);
+        let mut shown = Vec::new();
+        self.sieve.finish(&mut shown);
         self.add(&shown, Writer::Job);
     }
 
@@ -341,8 +331,7 @@ impl Task {
             self.add(b"\n", Writer::Agent);
         }
         let mut shown = Vec::new();
-        self.redactor.feed(line, &mut shown);
-        self.redactor.finish(&mut shown);
+        self.sieve.feed_own(line, &mut shown);
         self.add(&shown, Writer::Agent);
     }
 
