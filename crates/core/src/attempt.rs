@@ -11,6 +11,8 @@
 //!   └── cancel, expire ─────────────────────────────> ended
 //! ```
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{AttemptId, InstanceId, PoolName};
@@ -303,6 +305,18 @@ impl Attempt {
     pub fn expire(&self, now: Timestamp, why: &str) -> Option<Attempt> {
         match self.phase {
             Phase::Queued if now >= self.deadline => Some(self.end(Cause::Expired, None, Some(why.to_owned()), now)),
+            Phase::Queued | Phase::Held(_) | Phase::Ended(_) => None,
+        }
+    }
+
+    /// Its machine should have ended it for want of time, and did not: the agent enforces the timeout of a job, and this
+    /// is for an agent that does not (`spec/hazards.md` M12). `room` is what the agent may need to end it. `None` unless
+    /// it is held, not cancelled, and beyond both.
+    pub fn overdue(&self, timeout: Duration, room: Duration, now: Timestamp) -> Option<Attempt> {
+        match &self.phase {
+            Phase::Held(held) if held.cancel.is_none() && now.since(held.claimed_at) > timeout + room => {
+                self.cancel(CancelReason::Timeout, now)
+            }
             Phase::Queued | Phase::Held(_) | Phase::Ended(_) => None,
         }
     }

@@ -136,3 +136,17 @@ fn a_canceled_held_attempt_does_not_start() {
     let marked = held.cancel(CancelReason::Canceled, Timestamp(2)).unwrap();
     assert_eq!(marked.start(&machine(1), "b", Timestamp(3)), Ok((None, Some(CancelReason::Canceled))));
 }
+
+#[test]
+fn an_agent_that_does_not_end_a_job_in_time_is_told_to() {
+    use std::time::Duration;
+    let (timeout, room) = (Duration::from_secs(60), Duration::from_secs(10));
+    let pool = PoolName::new("p").unwrap();
+    let by = Claimant { instance: &machine(1), boot: "b", pool: &pool, trust: Trust::Trusted };
+    assert_eq!(queued().overdue(timeout, room, Timestamp(1_000_000)), None, "it waits for a machine");
+    let held = queued().claim(by, Timestamp(1_000)).unwrap().unwrap();
+    assert_eq!(held.overdue(timeout, room, Timestamp(71_000)), None);
+    let marked = held.overdue(timeout, room, Timestamp(71_001)).unwrap();
+    assert_eq!(marked.held_by(&machine(1), "b").unwrap().cancel, Some(CancelReason::Timeout));
+    assert_eq!(marked.overdue(timeout, room, Timestamp(99_000)), None, "once");
+}

@@ -43,6 +43,9 @@ pub struct Member {
     /// A holder that knows it.
     #[serde(default)]
     pub told: bool,
+    /// It keeps its place in line and is given no slot yet: steps before it are not done (`spec/pipeline.md` 1.11).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub early: bool,
     /// When it was first said that it joins.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<Timestamp>,
@@ -85,6 +88,12 @@ impl Group {
     pub fn fold(&mut self, input: Input) {
         match input {
             Input::Join(member) => {
+                let same = |m: &Member| m.is(&member.build, member.job) && m.round == member.round;
+                if let Some(known) = self.waiters.iter_mut().find(|m| same(m)) {
+                    // It is ready now. What says otherwise is older.
+                    known.early &= member.early;
+                    return;
+                }
                 if self.members().any(|m| m.is(&member.build, member.job) && m.round >= member.round) {
                     return;
                 }
@@ -107,21 +116,31 @@ impl Group {
 
     /// Gives out the slots that are free. `ordered` jobs: only if fewer unfinished jobs of the group than the job's own
     /// limit were created before it; `eager` jobs: if fewer than its limit hold a slot.
+    ///
+    /// Jobs of older builds count although steps before them are not done, which is what makes gates of two such jobs
+    /// (`spec/pipeline.md` 1.11). Those of the job's own build do not: it may be one of these steps.
     pub fn grant(&mut self) {
-        let mut ahead = 0;
-        let mut still_waiting = Vec::new();
+        let mut still_waiting: Vec<Member> = Vec::new();
         for waiter in std::mem::take(&mut self.waiters) {
             let holding = self.holders.len();
             let limit = usize::try_from(waiter.limit).unwrap_or(usize::MAX);
-            let free = if waiter.eager { holding < limit } else { holding + ahead < limit };
+            let ahead = || ahead_of(&waiter, &still_waiting);
+            let free = !waiter.early && if waiter.eager { holding < limit } else { holding + ahead() < limit };
             if free {
                 self.holders.push(waiter);
             } else {
-                ahead += 1;
                 still_waiting.push(waiter);
             }
         }
         self.waiters = still_waiting;
+    }
+
+    /// How many of those that wait count before this one, the place in line of which is `place`.
+    pub fn ahead(&self, place: usize) -> usize {
+        match (self.waiters.get(place), self.waiters.get(..place)) {
+            (Some(waiter), Some(before)) if !waiter.eager => ahead_of(waiter, before),
+            _ => 0,
+        }
     }
 
     /// Everybody in the group.
@@ -133,6 +152,10 @@ impl Group {
     pub fn untold(&self) -> impl Iterator<Item = &Member> {
         self.holders.iter().filter(|m| !m.told)
     }
+}
+
+fn ahead_of(waiter: &Member, before: &[Member]) -> usize {
+    before.iter().filter(|other| !other.early || other.build != waiter.build).count()
 }
 
 #[cfg(test)]
@@ -147,7 +170,7 @@ mod tests {
     fn member(n: u32, limit: u32, eager: bool) -> Member {
         let build = BuildId::new(derived_uuid("t", &n.to_string()).to_string()).unwrap();
         let order = (Timestamp(u64::from(n)), build.clone(), JobIndex(0));
-        Member { build, job: JobIndex(0), round: 0, limit, eager, order, told: false, since: None }
+        Member { build, job: JobIndex(0), round: 0, limit, eager, order, told: false, early: false, since: None }
     }
 
     #[test]
@@ -208,6 +231,25 @@ mod tests {
         }
         let waiting: Vec<u64> = group.waiters.iter().map(|m| m.order.0.0).collect();
         assert_eq!(waiting, [3, 5]);
+    }
+
+    #[test]
+    fn who_is_early_keeps_its_place_and_takes_no_slot() {
+        let mut group = Group::default();
+        let early = Member { early: true, ..member(1, 1, false) };
+        group.fold(Input::Join(early.clone()));
+        group.fold(Input::Join(member(2, 1, false)));
+        group.grant();
+        assert_eq!((group.holders.len(), group.ahead(1)), (0, 1), "the older build is not done with its section");
+        // Another job of the same build is not held up by it.
+        group.fold(Input::Join(Member { job: JobIndex(1), ..member(1, 1, false) }));
+        group.grant();
+        assert_eq!(group.holders.iter().map(|m| m.job).collect::<Vec<_>>(), [JobIndex(1)]);
+        group.fold(Input::Leave { build: early.build.clone(), job: JobIndex(1), round: 0 });
+        group.fold(Input::Join(member(1, 1, false)));
+        group.fold(Input::Join(early));
+        group.grant();
+        assert_eq!(group.holders, vec![member(1, 1, false)], "it is ready, and what is said late changes nothing");
     }
 
     proptest! {

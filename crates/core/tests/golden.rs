@@ -251,6 +251,7 @@ fn builds(visit: &mut impl Visit) {
     build.fold(&build::Input::Cancel { by: "mona".into() }, &graph, None, &limits, Timestamp(5_000));
     build.settle(&graph, Timestamp(5_000));
     visit.record("build-canceling", build);
+    visit.record("build-people", people(facts.clone()));
     let mut failed = Build::failed(facts, "`pipeline.yml` has errors".into(), segment().diagnostics);
     failed.settle(&Graph::default(), Timestamp(2_000));
     visit.record("build-failed", failed);
@@ -262,7 +263,52 @@ fn builds(visit: &mut impl Visit) {
     let change = build::StepChange::Label("Deploy".into());
     visit.record("build-input-change-step", build::Input::ChangeStep { job: JobIndex(1), uuid: "u".into(), change });
     visit.record("build-input-cancel-step", build::Input::CancelStep { job: JobIndex(1) });
+    let form = Some("000001-0000000001-00000001".to_owned());
+    visit.record("build-input-unblock-form", build::Input::Unblock { job: JobIndex(3), by: "mona".into(), form });
+    let end = build::TriggerEnd::Ended(build::BuildState::Failed);
+    visit.record("build-input-triggered", build::Input::Triggered { job: JobIndex(5), number: 1, end });
+    let (skip, cancel) = (true, false);
+    visit.record("build-input-superseded", build::Input::Superseded { by: "hello#43".into(), skip, cancel });
     visit.record("build-input-granted", build::Input::Granted { job: JobIndex(0), round: 2 });
+}
+
+/// A build that a trigger step made, in which people and newer builds have done everything that they can.
+fn people(facts: build::Facts) -> Build {
+    let plan: Segment = serde_json::from_value(json!({
+        "steps": [
+            { "key": "ok", "label": "Deploy?", "depends_on": "implicit", "type": "block" },
+            { "key": "go", "label": "Go", "depends_on": { "explicit": [] }, "type": "trigger", "pipeline": "child",
+              "parallelism": 1 },
+        ],
+    }))
+    .unwrap();
+    let by = build::TriggeredBy {
+        build: build_id(),
+        number: 41,
+        pipeline: facts.pipeline.clone(),
+        job: JobIndex(2),
+        attempt: 1,
+        depth: 2,
+    };
+    let facts = build::Facts { triggered_by: Some(Box::new(by)), rebuilt_number: Some(40), ..facts };
+    let mut build = Build::new(facts, "plans/b/0".into(), &plan);
+    let graph = Graph::new(&build.segments, vec![plan.into()]);
+    let (limits, now) = (Limits::default(), Timestamp(2_000));
+    build.settle(&graph, now);
+    let unblock = build::Input::Unblock { job: JobIndex(0), by: "mona".into(), form: Some("f1".into()) };
+    let end = build::TriggerEnd::Refused;
+    let inputs = [
+        unblock,
+        build::Input::Triggered { job: JobIndex(1), number: 1, end },
+        build::Input::Retry { job: None, by: "mona".into() },
+        build::Input::Superseded { by: "hello#43".into(), skip: true, cancel: false },
+    ];
+    for input in inputs {
+        build.fold(&input, &graph, None, &limits, now);
+        build.settle(&graph, now);
+    }
+    build.answered = 3;
+    build
 }
 
 fn fleets(visit: &mut impl Visit) {
@@ -343,6 +389,7 @@ fn groups(visit: &mut impl Visit) {
         eager: false,
         order: (Timestamp(1_000), build_id(), JobIndex(job)),
         told: false,
+        early: false,
         since: None,
     };
     let join = group::Input::Join(member(0));

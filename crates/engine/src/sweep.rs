@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use tidegate_core::attempt::{Attempt, Phase};
-use tidegate_core::build::{self, Build, Ended};
+use tidegate_core::build::{self, Build, Ended, Graph};
 use tidegate_core::ids::{AttemptId, BuildId, JobIndex};
 use tidegate_core::time::Timestamp;
 
@@ -21,6 +21,8 @@ use crate::ports::{Expect, Outgoing, PortError, Write};
 const PAGE: usize = 200;
 /// How many times ten dead letters of a queue one sweep takes.
 const DEAD_LETTERS: usize = 20;
+/// What an agent may need to end a job whose time is over, beyond its grace.
+const ROOM: Duration = Duration::from_secs(60);
 
 impl Engine {
     /// Everything that is looked at often: machines, their beats, tickets that nobody took.
@@ -116,6 +118,7 @@ impl Engine {
     async fn audit_attempts(&self, build: &Build, now: Timestamp) -> Result<(), Error> {
         let actor = Actor::Build(build.facts.id.clone());
         let mut next: Option<Timestamp> = None;
+        let graph = self.graph(build).await?;
         for (place, cell) in (0u32..).zip(build.cells.iter()) {
             if !cell.state.has_live_attempt() || cell.create {
                 continue;
@@ -126,7 +129,7 @@ impl Engine {
                 continue;
             }
             let id = AttemptId { build: build.facts.id.clone(), job: JobIndex(place), number: cell.attempt };
-            let deadline = self.audit_attempt(build, &id, &actor, now).await?;
+            let deadline = self.audit_attempt(build, &graph, &id, &actor, now).await?;
             next = next.into_iter().chain(deadline).min();
         }
         match next {
@@ -148,6 +151,7 @@ impl Engine {
     async fn audit_attempt(
         &self,
         build: &Build,
+        graph: &Graph,
         id: &AttemptId,
         actor: &Actor,
         now: Timestamp,
@@ -161,7 +165,19 @@ impl Engine {
         let next = match &known.body.phase {
             Phase::Queued if now >= known.body.deadline => known.body.expire(now, &why()),
             Phase::Queued => return Ok(Some(known.body.deadline)),
-            Phase::Held(_) => None,
+            Phase::Held(_) => {
+                let timeout = graph.job(id.job).and_then(|j| j.command?.timeout_in_minutes);
+                let timeout = timeout.map(|minutes| Duration::from_secs(u64::from(minutes) * 60));
+                let room = self.settings.grace * 2 + ROOM;
+                if let Some(next) = timeout.and_then(|timeout| known.body.overdue(timeout, room, now)) {
+                    tracing::warn!(attempt.id = %id, "a job is beyond its timeout, and its agent has not ended it");
+                    match self.save(key, &next, Expect::Version(known.version)).await {
+                        Ok(_) | Err(Error::Port(PortError::Conflict)) => {}
+                        Err(error) => return Err(error),
+                    }
+                }
+                return Ok(None);
+            }
             // The letter that said so was lost with its transaction's doorbell, or is waiting still: say it again.
             Phase::Ended(_) => {
                 if let Some(ended) = Ended::of(&known.body) {

@@ -71,6 +71,8 @@ pub enum Effect {
         job: JobIndex,
         /// Which time it joins.
         round: u32,
+        /// It is not ready: it keeps a place in line.
+        early: bool,
         /// The group and the limit.
         concurrency: Concurrency,
     },
@@ -137,7 +139,8 @@ impl Build {
                     effects.push(Effect::Leave { job, round, group: concurrency.group.clone() });
                 }
                 if cell.join {
-                    effects.push(Effect::Join { job, round: cell.round, concurrency });
+                    let early = cell.state == JobState::Waiting;
+                    effects.push(Effect::Join { job, round: cell.round, early, concurrency });
                 }
             }
         }
@@ -190,9 +193,11 @@ impl Build {
                         own.published = own.published.max(line.issued);
                     }
                 }
-                Effect::Join { job, round, .. } => {
+                Effect::Join { job, round, early, .. } => {
                     if let Some(cell) = self.cells.get_mut(job.0 as usize)
                         && cell.round == *round
+                        // It has become ready meanwhile: that is still to be said.
+                        && *early == (cell.state == JobState::Waiting)
                     {
                         cell.join = false;
                     }

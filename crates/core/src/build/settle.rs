@@ -12,6 +12,9 @@ use crate::ids::JobIndex;
 use crate::plan::StepKind;
 use crate::time::Timestamp;
 
+/// Steps with more jobs than this do not keep places in line before they are ready: a group's record is bounded.
+const MOST_EARLY: usize = 20;
+
 /// What a step is for those that depend on it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Status {
@@ -114,8 +117,52 @@ impl Build {
         if look.moved.iter().any(|(&place, &state)| self.cells[place].state != state) {
             self.touch();
         }
+        self.queue_up(graph);
         let state = self.derive_state(graph, seen);
         self.set_state(state, now);
+    }
+
+    /// Jobs of ordered concurrency groups keep their place in line from the beginning on, but those behind a step that
+    /// waits for a person (`spec/pipeline.md` 1.11).
+    fn queue_up(&mut self, graph: &Graph) {
+        if self.cancel.is_some() {
+            return;
+        }
+        let candidates: Vec<StepRef> = (0..graph.steps.len())
+            .filter(|&step| match &graph.step(step).kind {
+                StepKind::Command(command) => {
+                    command.jobs.len() <= MOST_EARLY && command.concurrency.as_ref().is_some_and(|c| !c.eager)
+                }
+                StepKind::Wait { .. } | StepKind::Block(_) | StepKind::Input(_) | StepKind::Trigger(_) => false,
+            })
+            .collect();
+        if candidates.is_empty() || graph.circle().is_some() {
+            return;
+        }
+        // Each condition comes after its parts.
+        let mut behind = vec![false; graph.schedule.len()];
+        for &condition in &graph.schedule.order {
+            let inherited = graph.schedule.parts(condition).iter().any(|part| behind[part.of as usize]);
+            behind[condition as usize] = match graph.schedule.what(condition) {
+                What::All | What::Gate(_) => inherited,
+                What::Step(step) => {
+                    let open = self.status(graph, step) == Status::Unfinished;
+                    let asks = matches!(graph.step(step).kind, StepKind::Block(_) | StepKind::Input(_));
+                    open && (asks || inherited)
+                }
+            };
+        }
+        for step in candidates {
+            let node = &graph.steps[step];
+            // The graph may lack what an upload has just added, never more.
+            for place in node.first..node.first + node.count {
+                let Some(cell) = self.cells.get_mut(place as usize) else { continue };
+                if cell.state == JobState::Waiting && !cell.in_group && !behind[step] {
+                    cell.round += 1;
+                    (cell.in_group, cell.granted, cell.join) = (true, false, true);
+                }
+            }
+        }
     }
 
     fn set_state(&mut self, state: BuildState, now: Timestamp) {
@@ -273,11 +320,13 @@ impl Build {
         cell.state = next;
         match next {
             JobState::Limited => {
+                // Who kept a place in line is ready now; everybody else joins.
+                cell.round += u32::from(!cell.in_group);
                 cell.in_group = true;
                 cell.granted = false;
                 cell.join = true;
-                cell.round += 1;
             }
+            JobState::WaitingFailed => cell.leave_group(),
             JobState::Scheduled => {
                 if let (Some(command), Some(spec)) = (written.command, written.spec()) {
                     let priority = self.priority_of(look.graph, job, command.priority);

@@ -412,7 +412,7 @@ impl<'a> Records<'a> {
             None => format!("a job of build {}", m.build),
         };
         let holders: Vec<String> = group.holders.iter().map(called).collect();
-        let ahead = if own.eager { 0 } else { place };
+        let ahead = group.ahead(place);
         let held = match holders.len() {
             0 => "no slot is taken".to_owned(),
             n => format!(

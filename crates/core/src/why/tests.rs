@@ -216,6 +216,7 @@ fn a_group_is_named_with_who_holds_it() {
         eager: false,
         order: (Timestamp(n), build.clone(), JobIndex(0)),
         told: false,
+        early: false,
         since: None,
     };
     let other = |n: &str| BuildId::new(derived_uuid("t", n).to_string()).unwrap();

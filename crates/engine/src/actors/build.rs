@@ -139,7 +139,7 @@ impl Engine {
                 Effect::Revoke { job, number, reason } => {
                     news.extend(self.revoke(id, *job, *number, *reason).await?.map(Input::Ended));
                 }
-                Effect::Join { job, round, concurrency } => {
+                Effect::Join { job, round, early, concurrency } => {
                     let order = (build.facts.created_at, id.clone(), *job);
                     let member = group::Member {
                         build: id.clone(),
@@ -149,6 +149,7 @@ impl Engine {
                         eager: concurrency.eager,
                         order,
                         told: false,
+                        early: *early,
                         since: Some(self.now()),
                     };
                     self.tell_group(&concurrency.group, &group::Input::Join(member)).await?;

@@ -150,7 +150,7 @@ impl Chaos {
                         self.inbox.push(Input::Triggered { job: *job, number: *number, end });
                     }
                 }
-                Effect::Join { job, round, concurrency } => {
+                Effect::Join { job, round, early, concurrency } => {
                     let member = Member {
                         build: self.w.build.facts.id.clone(),
                         job: *job,
@@ -159,6 +159,7 @@ impl Chaos {
                         eager: concurrency.eager,
                         order: (Timestamp(0), self.w.build.facts.id.clone(), *job),
                         told: false,
+                        early: *early,
                         since: None,
                     };
                     self.group_inbox.push((concurrency.group.clone(), group::Input::Join(member)));

@@ -2,12 +2,13 @@
 
 use super::*;
 
-/// What the group is to be told: `join 1`, `leave 1`, with the round.
+/// What the group is to be told: `early 1`, `join 1`, `leave 1`, with the round.
 fn told(w: &World) -> Vec<String> {
     let effects = w.build.effects(&w.graph);
     effects
         .iter()
         .filter_map(|e| match e {
+            Effect::Join { round, early: true, .. } => Some(format!("early {round}")),
             Effect::Join { round, .. } => Some(format!("join {round}")),
             Effect::Leave { round, .. } => Some(format!("leave {round}")),
             _ => None,
@@ -23,7 +24,8 @@ fn perform(w: &mut World) {
 #[test]
 fn a_job_joins_when_it_is_ready_and_runs_when_it_is_granted() {
     let mut w = World::new([cmd("a"), cmd("b").after(&["a"]).concurrency("g", 1)]);
-    assert!(told(&w).is_empty());
+    assert_eq!(told(&w), ["early 1"]);
+    perform(&mut w);
     w.pass(&["a"]);
     w.is("scheduled a=passed b=limited");
     assert_eq!(told(&w), ["join 1"]);
@@ -106,7 +108,7 @@ fn the_whole_way_through_a_group() {
         let effects = w.build.effects(&w.graph);
         for effect in &effects {
             match effect {
-                Effect::Join { job, round, concurrency } => group.fold(group::Input::Join(Member {
+                Effect::Join { job, round, early, concurrency } => group.fold(group::Input::Join(Member {
                     build: w.build.facts.id.clone(),
                     job: *job,
                     round: *round,
@@ -114,6 +116,7 @@ fn the_whole_way_through_a_group() {
                     eager: concurrency.eager,
                     order: (w.build.facts.created_at, w.build.facts.id.clone(), *job),
                     told: false,
+                    early: *early,
                     since: None,
                 })),
                 Effect::Leave { job, round, .. } => {
@@ -139,4 +142,37 @@ fn the_whole_way_through_a_group() {
     w.is("passed a=passed b=passed");
     assert_eq!(order, ["a", "b"]);
     assert_eq!(group.members().count(), 0);
+}
+
+#[test]
+fn places_are_kept_by_those_that_wait_for_no_person() {
+    let eager = |s: S| s.command(|c| c.concurrency = Some(Concurrency { group: "g".into(), limit: 1, eager: true }));
+    let mut w = World::new([
+        cmd("a"),
+        wait("w"),
+        cmd("b").concurrency("g", 1),
+        eager(cmd("c")),
+        cmd("wide").jobs(21).concurrency("h", 1),
+        block("ok"),
+        cmd("d").concurrency("g", 1),
+    ]);
+    let in_group = |w: &World| ["b", "c", "wide", "d"].map(|name| w.cell(name).in_group);
+    assert_eq!(in_group(&w), [true, false, false, false]);
+    let early = w.build.effects(&w.graph);
+    w.pass(&["a"]);
+    assert_eq!(in_group(&w), [true, true, true, false]);
+    assert_eq!(w.cell("b").round, 1, "it has kept its place");
+    // What was performed said that it is early; that it is ready is still to be said.
+    w.build.clear(&early);
+    assert!(w.cell("b").join);
+    let mut w = World::new([cmd("a"), wait("w"), cmd("b").concurrency("g", 1)]);
+    w.build.clear(&w.build.effects(&w.graph));
+    w.fail("a");
+    w.is("failed a=failed w=waiting_failed b=waiting_failed");
+    assert_eq!(told(&w), ["leave 1"], "who will not run keeps no place");
+    w.build.clear(&w.build.effects(&w.graph));
+    w.retry("a");
+    assert_eq!(told(&w), ["early 2"]);
+    w.cancel();
+    assert!(!w.cell("b").in_group);
 }
