@@ -363,6 +363,7 @@ impl Engine {
             if let Some(known) = self.load::<BuildKeyRecord>(&key).await? {
                 return Ok(known.body);
             }
+            self.remember(&key).await?;
             let number = self.next_number(&pipeline.slug).await?;
             let name = format!("{digest}/{:032x}", self.ports.ids.random());
             let build =

@@ -19,7 +19,7 @@ use tidegate_core::ids::{CommitSha, DeliveryId, PipelineSlug, RepositoryId, Repo
 use tidegate_core::plan::StepKind;
 use tidegate_core::time::Timestamp;
 use tidegate_core::wire::envelope::to_ascii_json;
-use tidegate_engine::api::BuildAnswer;
+use tidegate_engine::api::{BuildAnswer, JobAnswer};
 use tidegate_engine::ports::{InstanceStatus, Outgoing, RepositorySource};
 use tidegate_engine::{INGEST, PipelineSettings};
 use tidegate_local::SECRETS_FILE;
@@ -61,7 +61,8 @@ pub(crate) async fn run(global: &Global, arguments: &Run) -> anyhow::Result<u8> 
     };
     let backend = Backend::Engine(Arc::clone(&server.engine));
     let mut view = View::new(global.json, false);
-    let followed = follow(&server, &backend, &snapshot, &mut signals, &mut view).await;
+    let state = directory.path().join("state");
+    let followed = follow(&server, &backend, &snapshot, &state, &mut signals, &mut view).await;
     view.clear()?;
     let patience = config.limits.grace + STOP;
     match &followed {
@@ -128,6 +129,7 @@ async fn follow(
     server: &Server,
     backend: &Backend,
     snapshot: &Snapshot,
+    state: &Path,
     signals: &mut Signals,
     view: &mut View,
 ) -> anyhow::Result<Outcome> {
@@ -142,9 +144,15 @@ async fn follow(
     };
     let mut follower = Follower::new(build.clone());
     let mut interrupted = false;
+    let mut asked: Vec<String> = Vec::new();
     loop {
         let events = follower.look(backend).await?;
         view.show(&events)?;
+        for job in follower.build().map(|build| questions(build, &asked)).unwrap_or_default() {
+            let how = format!("tidegate unblock {build} {job:?} --state {}", state.display());
+            view.say(&format!("`{job}` waits for a person: {how}"))?;
+            asked.push(job);
+        }
         view.draw(follower.build(), &[])?;
         if follower.is_done() {
             let build = follower.build().context("the build was never seen")?.clone();
@@ -163,6 +171,13 @@ async fn follow(
             }
         }
     }
+}
+
+/// Steps that wait for a person who was not told of them yet.
+fn questions(build: &BuildAnswer, asked: &[String]) -> Vec<String> {
+    let name = |job: &JobAnswer| job.key.clone().unwrap_or_else(|| job.label.clone());
+    let blocked = build.jobs.iter().filter(|job| job.state == "blocked").map(name);
+    blocked.filter(|name| !asked.contains(name)).collect()
 }
 
 /// The build that the push led to.
