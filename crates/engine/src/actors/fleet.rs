@@ -219,6 +219,10 @@ impl Engine {
                 }
             }
             for launch in pool.launches.iter().filter(|l| mine.contains(&l.token)) {
+                if self.now() >= launch.ask_after {
+                    // We slept, and somebody else may be making the call.
+                    continue;
+                }
                 match self.launch(name, &launch.token, launch.count).await {
                     Ok(outcome) => news.extend(outcome),
                     Err(error) => failed = failed.or(Some(error)),

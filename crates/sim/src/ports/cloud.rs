@@ -116,7 +116,7 @@ impl World {
             self.count("cloud: fewer than asked for");
             count = self.draw(|r| u32::try_from(r.range(1, u64::from(count))).unwrap_or(1));
         }
-        self.observe_launch(&request.pool, count);
+        self.observe_launch(&request.pool, &request.token, count);
         let mut ids = Vec::new();
         for _ in 0..count {
             let hard_stop = micros(request.hard_stop) * if self.sabotaged(Sabotage::NoHardStop) { 50 } else { 1 };

@@ -29,6 +29,14 @@ impl StoreState {
         self.partitions.get(&key.pk)?.get(&key.sk)
     }
 
+    /// The bodies of the records whose partition begins like this.
+    pub(crate) fn records<'a>(&'a self, pk: &'a str) -> impl Iterator<Item = &'a Bytes> {
+        self.partitions
+            .range(pk.to_owned()..)
+            .take_while(move |(key, _)| key.starts_with(pk))
+            .flat_map(|(_, p)| p.values().map(|(_, body)| body))
+    }
+
     fn holds(&self, key: &Key, expect: Expect) -> bool {
         match (expect, self.find(key)) {
             (Expect::Any, _) | (Expect::Absent, None) => true,

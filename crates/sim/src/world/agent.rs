@@ -130,7 +130,9 @@ impl World {
         if self.fault(Fault::Hang, 0.02) {
             tasks.push(later("cloud: a machine freezes", World::freeze));
         }
-        if self.fault(Fault::Partition, 0.1) {
+        // Where a machine that is cut off is to be buried alive, more of them are.
+        let cut_off = if self.sabotaged(crate::sabotage::Sabotage::ImpatientWithSilence) { 0.6 } else { 0.1 };
+        if self.fault(Fault::Partition, cut_off) {
             tasks.push(later("cloud: a machine is cut off", |w, i| {
                 let span = w.draw(|r| (r.lognormal(60.0, 1.5).clamp(1.0, 3600.0) * SECOND as f64) as u64);
                 let until = w.now() + span;
