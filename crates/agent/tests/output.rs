@@ -130,6 +130,18 @@ fn many_artifacts_are_registered_in_batches() {
 }
 
 #[test]
+fn more_than_a_job_may_keep_is_refused_before_it_is_read() {
+    let world = World::new();
+    let mut assignment = job("truncate --size 6G one.bin; truncate --size 5G two.bin");
+    assignment.artifact_paths = vec!["*.bin".to_owned()];
+    let outcome = world.run(assignment).outcome;
+    assert_eq!(outcome.exit_status, Some(1));
+    let log = world.gate.log(&attempt(1));
+    assert!(log.contains("have 11811160064 bytes; a job may keep at most 10737418240 (10 GiB)"), "{log}");
+    assert!(world.gate.with(|m| m.artifacts.is_empty()));
+}
+
+#[test]
 fn an_artifact_outside_of_the_checkout_fails_the_job_and_says_why() {
     let world = World::new();
     let mut assignment = job("true");

@@ -155,3 +155,33 @@ fn every_state_and_cause_is_listed() {
         assert!(PREFACE.contains(&format!("`{name}`")), "{name} is not listed");
     }
 }
+
+/// Every `crate/file::function` of `docs/compatibility.md` is a test that there is.
+#[test]
+fn every_test_that_is_named_exists() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let text = std::fs::read_to_string(root.join("docs/compatibility.md")).unwrap();
+    let mut named = 0;
+    for word in text.split('`').filter(|word| word.contains("::") && word.contains('/') && !word.contains(' ')) {
+        let (file, function) = word.split_once("::").unwrap();
+        let (package, file) = file.split_once('/').unwrap();
+        let mut files = Vec::new();
+        sources(&root.join("crates").join(package), &format!("{file}.rs"), &mut files);
+        let wanted = format!("fn {function}(");
+        let there = files.iter().any(|file| std::fs::read_to_string(file).is_ok_and(|text| text.contains(&wanted)));
+        assert!(there, "docs/compatibility.md names `{word}`, which is not there");
+        named += 1;
+    }
+    assert!(named > 40, "{named}");
+}
+
+fn sources(directory: &Path, name: &str, found: &mut Vec<std::path::PathBuf>) {
+    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path.is_dir() && !path.ends_with("target") {
+            sources(&path, name, found);
+        } else if path.file_name().is_some_and(|file| file == name) {
+            found.push(path);
+        }
+    }
+}

@@ -137,6 +137,11 @@ pub(crate) fn artifacts(build: &BuildId) -> String {
     format!("artifact/{build}")
 }
 
+/// The beginning of the `sk` of all artifacts of an attempt.
+pub(crate) fn artifacts_of_attempt(attempt: &AttemptId) -> String {
+    format!("{:05}/{:04}/", attempt.job.0, attempt.number)
+}
+
 pub(crate) fn artifact(attempt: &AttemptId, number: u32) -> Key {
     Key::new(artifacts(&attempt.build), format!("{:05}/{:04}/{number:05}", attempt.job.0, attempt.number))
 }

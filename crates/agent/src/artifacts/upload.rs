@@ -28,7 +28,7 @@ const BATCH: usize = 100;
 const AT_ONCE: usize = 4;
 /// How often one file is tried.
 const TRIES: u32 = 8;
-/// The largest file (`spec/pipeline.md` 1.21), in bytes.
+/// The largest file, and the most of one job (`spec/pipeline.md` 1.21), in bytes.
 const LARGEST: u64 = 10 << 30;
 
 /// Who is told what happens.
@@ -60,7 +60,18 @@ pub(crate) async fn upload(
     numbers: &AtomicU32,
 ) -> Result<(), String> {
     let (root, patterns) = (checkout.to_owned(), globs.to_vec());
-    let selection = in_background(move || select(&root, &patterns).map_err(|e| e.to_string())).await?;
+    let selection = in_background(move || {
+        let selection = select(&root, &patterns).map_err(|e| e.to_string())?;
+        // Before anything is read; what counts in the end is what the gate is told.
+        let sizes = selection.files.iter().filter_map(|file| root.join(&file.real).metadata().ok());
+        match sizes.map(|file| file.len()).fold(0, u64::saturating_add) {
+            total if total > LARGEST => Err(format!(
+                "the files that match have {total} bytes; a job may keep at most {LARGEST} (10 GiB): keep less, or pack it"
+            )),
+            _ => Ok(selection),
+        }
+    })
+    .await?;
     for glob in &selection.unmatched {
         log.say(format!("No file matches `{glob}`.")).await;
     }

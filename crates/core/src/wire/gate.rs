@@ -214,7 +214,7 @@ pub struct PresignAnswer {
     pub urls: Vec<String>,
 }
 
-/// Registers artifacts, at most 100 in one request; their contents follow by `PUT` to the answered URLs. They are
+/// Registers artifacts, at most 100 in one request, and 5,000 files and 10 GiB in one attempt; their contents follow by `PUT` to the answered URLs. They are
 /// listed once the result (which counts them) is accepted or [`Artifacts::done`] repeats them.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 pub struct Artifacts {

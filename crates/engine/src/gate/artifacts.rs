@@ -1,5 +1,7 @@
 //! Artifacts: keys are ours, names are the job's.
 
+use std::collections::HashSet;
+
 use futures_util::future::try_join_all;
 use serde::{Deserialize, Serialize};
 use tidegate_core::ids::AttemptId;
@@ -7,13 +9,15 @@ use tidegate_core::time::Timestamp;
 use tidegate_core::wire::gate::{ArtifactFile, Artifacts, ArtifactsAnswer, artifact_key};
 
 use super::{Caller, GateError, URL_LIFETIME};
-use crate::engine::Engine;
+use crate::engine::{Engine, open};
 use crate::keys;
 use crate::ports::{Expect, Method};
 
 /// Most artifacts of one attempt, and largest one (`spec/pipeline.md` 1.21).
 const MAX_ARTIFACTS: u32 = 5_000;
 const MAX_SIZE: u64 = 10 << 30;
+/// Most bytes of all artifacts of one attempt.
+const MAX_TOTAL: u64 = 10 << 30;
 
 /// An artifact as it is listed.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
@@ -61,6 +65,9 @@ impl Engine {
             return Err(GateError::Invalid("at most 100 files in one request".to_owned()));
         }
         request.files.iter().try_for_each(check).map_err(GateError::Invalid)?;
+        if !request.done {
+            self.check_total(request).await?;
+        }
         let now = self.now();
         let records = request.files.iter().map(|file| {
             let record = ArtifactRecord {
@@ -81,5 +88,33 @@ impl Engine {
         });
         let urls = try_join_all(urls).await?.into_iter().map(|url| url.0).collect();
         Ok(ArtifactsAnswer { urls })
+    }
+
+    /// What the attempt has registered before counts: a repetition replaces its own numbers.
+    async fn check_total(&self, request: &Artifacts) -> Result<(), GateError> {
+        let numbers: HashSet<u32> = request.files.iter().map(|file| file.number).collect();
+        let mut total: u64 = request.files.iter().map(|file| file.size).fold(0, u64::saturating_add);
+        let prefix = keys::artifacts_of_attempt(&request.attempt);
+        let partition = keys::artifacts(&request.attempt.build);
+        let mut after: Option<String> = None;
+        loop {
+            let page = self.ports.store.query(&partition, &prefix, after.as_deref(), 1000).await?;
+            for record in page.records {
+                let known: ArtifactRecord = open(&record.key, &record.body)?;
+                if !numbers.contains(&known.file.number) {
+                    total = total.saturating_add(known.file.size);
+                }
+            }
+            match page.last.filter(|_| page.more) {
+                Some(last) => after = Some(last),
+                None => break,
+            }
+        }
+        if total > MAX_TOTAL {
+            let why =
+                format!("a job may keep at most 10 GiB in all, and this would be {total} bytes: keep less, or pack it");
+            return Err(GateError::Invalid(why));
+        }
+        Ok(())
     }
 }
