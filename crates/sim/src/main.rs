@@ -5,6 +5,8 @@ mod build;
 mod exec;
 mod faults;
 mod ports;
+#[cfg(test)]
+mod regressions;
 mod rng;
 mod run;
 mod sabotage;

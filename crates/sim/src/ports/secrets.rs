@@ -18,8 +18,7 @@ pub(crate) struct SecretState {
 #[async_trait]
 impl Secrets for World {
     async fn get(&self, name: &SecretName, scope: &SecretScope) -> Result<Found, PortError> {
-        // Parameters have the same weather as blobs: a service that is not ours, over HTTP.
-        let fate = self.before(Side::Blobs).await?;
+        let fate = self.before(Side::Secrets).await?;
         let found = {
             let state = lock(&self.secrets);
             let own = state.kept.get(&(name.clone(), Some(scope.pipeline.clone())));

@@ -97,6 +97,7 @@ pub(crate) enum Side {
     Cloud,
     Git,
     Forge,
+    Secrets,
 }
 
 /// What becomes of the answer of a call.
@@ -423,6 +424,7 @@ impl World {
             Side::Blobs => (Fault::BlobError, Fault::BlobError, "blobs: 503", "blobs: answer lost"),
             Side::Cloud => (Fault::FleetError, Fault::FleetError, "cloud: failed before", "cloud: answer lost"),
             Side::Git => (Fault::Git, Fault::Git, "git: failed", "git: failed"),
+            Side::Secrets => (Fault::BlobError, Fault::BlobError, "secrets: failed before", "secrets: answer lost"),
             Side::Forge => (Fault::Forge, Fault::Forge, "forge: failed before", "forge: answer lost"),
         };
         let rate = match side {
@@ -430,6 +432,7 @@ impl World {
             Side::Queue | Side::Blobs => 0.004,
             Side::Cloud => 0.03,
             Side::Git | Side::Forge => 0.03,
+            Side::Secrets => 0.05,
         };
         if self.fault(refuse, rate) {
             self.count(refused_what);
