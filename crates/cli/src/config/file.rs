@@ -345,21 +345,35 @@ fn tokens(
     for (written_one, repository) in written.repository.iter().zip(repositories) {
         let here = reader.secret("token", written_one.token.as_ref(), written_one.token_file.as_ref())?;
         let own = here.map(|text| token(reader, text, written_one.token_file.as_ref()));
-        if own.is_some() && !tidegate_git::credential::is_http(&repository.clone_url) {
+        if own.is_some()
+            && let Some(why) = no_place_for_a_token(&repository.clone_url)
+        {
             let span = written_one.token.as_ref().map(Spanned::span);
             let span = span.or_else(|| written_one.token_file.as_ref().map(Spanned::span));
-            let url = &repository.clone_url;
-            return Err(reader.wrong(span, format!("a token is of use over HTTP only, and the address is `{url}`")));
+            return Err(reader.wrong(span, why));
         }
         let shared = || {
             let (github, section) = (github?, written.github.as_ref()?);
             let host = git_host(&github.api_url)?;
-            let is_there = tidegate_git::credential::host(&repository.clone_url)? == host;
+            let url = &repository.clone_url;
+            let is_there = tidegate_git::credential::host(url)? == host && no_place_for_a_token(url).is_none();
             is_there.then(|| token(reader, github.token.clone(), section.token_file.as_ref()))
         };
         tokens.extend(own.or_else(shared).map(|token| (repository.id, token)));
     }
     Ok(tokens)
+}
+
+/// Why a token cannot be used at an address, if so.
+fn no_place_for_a_token(url: &str) -> Option<String> {
+    let Some(host) = tidegate_git::credential::host(url) else {
+        return Some(format!("a token is of use over HTTP only, and the address is `{url}`"));
+    };
+    let host =
+        host.rsplit_once(':').filter(|(_, port)| port.bytes().all(|b| b.is_ascii_digit())).map_or(host, |(h, _)| h);
+    let own = host == "localhost" || host == "[::1]" || host.starts_with("127.");
+    let open = !own && url.get(..7).is_some_and(|start| start.eq_ignore_ascii_case("http://"));
+    open.then(|| format!("everybody on the way could read the token: write `https` in the address `{url}`"))
 }
 
 fn token(reader: &Reader<'_>, text: SecretString, file: Option<&Spanned<PathBuf>>) -> Token {

@@ -35,6 +35,7 @@ fn what_is_wrong_is_named_with_its_place() {
     insta::assert_snapshot!(wrong("[[pool]]\nname = \"a b\"\nwidth = 1"), @"tidegate.toml:2:8: `a b` is not a valid pool name: letters, digits, `-`, `_` and `.`, at most 64 characters");
     insta::assert_snapshot!(wrong("[[repository]]\nfull_name = \"a/b\"\nid = 1\n[[pipeline]]\nslug = \"x\"\nrepository = \"a/c\""), @"tidegate.toml:6:14: there is no [[repository]] `a/c`: did you mean `a/b`?");
     insta::assert_snapshot!(wrong("[[repository]]\nfull_name = \"a/b\"\nid = 1\nclone_url = \"https://u:p@h/x\""), @"tidegate.toml:4:13: the address holds a password: give `token_file` instead, or use a git credential helper");
+    insta::assert_snapshot!(wrong("[[repository]]\nfull_name = \"a/b\"\nid = 1\nclone_url = \"http://h/x\"\ntoken = \"hush\""), @"tidegate.toml:5:9: everybody on the way could read the token: write `https` in the address `http://h/x`");
     insta::assert_snapshot!(wrong("[[repository]]\nfull_name = \"a/b\"\nid = 1\nclone_url = \"git@h:x\"\ntoken = \"hush\""), @"tidegate.toml:5:9: a token is of use over HTTP only, and the address is `git@h:x`");
     insta::assert_snapshot!(wrong("[limits]\nsilence = \"2s\""), @"tidegate.toml:2:11: `silence` must be at least five times `beat`, or instances are given up for nothing");
     insta::assert_snapshot!(wrong("[[pool]]\nname = \"a\"\nwidth = 1\nidle = \"soon\""), @r#"tidegate.toml:4:8: invalid value: string "soon", expected a span such as "30s", "5m", "4h" or a number of seconds"#);
@@ -67,6 +68,8 @@ fn the_token_of_the_api_reads_what_is_there_and_nothing_elsewhere() {
         (public, "https://github.com/a/b.git", "token = \"its\"", Some("its")),
         (public, "https://github.com.example.com/a/b.git", "", None),
         (public, "git@github.com:a/b.git", "", None),
+        (public, "http://github.com/a/b.git", "", None),
+        (public, "http://127.0.0.1:80/a/b.git", "token = \"its\"", Some("its")),
         (public, "/srv/a/b.git", "", None),
         (own, "https://ghe.example.com/a/b.git", "", Some("shared")),
         (own, "https://github.com/a/b.git", "", None),
