@@ -4,13 +4,15 @@
 //! As much of the stream is held back as could be the beginning of a secret, and no more, so that a line that is none
 //! is seen at once.
 
-use aho_corasick::{AhoCorasick, AhoCorasickBuilder, MatchKind};
+use aho_corasick::{AhoCorasick, AhoCorasickBuilder, AhoCorasickKind, MatchKind};
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 
 /// What a secret is replaced by.
 pub(crate) const REDACTED: &[u8] = b"[REDACTED]";
 /// Shorter values are not secrets but words (`spec/pipeline.md` 1.19), in bytes.
 pub(crate) const SHORTEST: usize = 6;
+/// Up to so many bytes of secrets, in all their forms, the search is a table: twice as fast, and some 300 bytes a byte.
+const MOST_FOR_A_TABLE: usize = 24 * 1024;
 /// A line of a secret of several lines is a secret of its own from this length on, in bytes.
 const SHORTEST_LINE: usize = 16;
 
@@ -51,7 +53,10 @@ impl Redactor {
         self.first.dedup();
         self.longest = self.needles.iter().map(Vec::len).max().unwrap_or(0);
         // Building fails only beyond gigabytes of patterns; then what was known stays known.
-        if let Ok(automaton) = AhoCorasickBuilder::new().match_kind(MatchKind::Standard).build(&self.needles) {
+        let size: usize = self.needles.iter().map(Vec::len).sum();
+        let kind = (size <= MOST_FOR_A_TABLE).then_some(AhoCorasickKind::DFA);
+        if let Ok(automaton) = AhoCorasickBuilder::new().match_kind(MatchKind::Standard).kind(kind).build(&self.needles)
+        {
             self.automaton = Some(automaton);
         }
     }
