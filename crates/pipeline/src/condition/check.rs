@@ -99,6 +99,24 @@ impl Checker {
     }
 
     fn compare(&mut self, op: Compare, left: &Expr, right: &Expr) {
+        // `!a =~ /b/` is `(!a) =~ /b/`, which nobody means where `a` is a text.
+        if let ExprKind::Not(inner) = &left.kind
+            && is_small(inner)
+        {
+            let before = self.errors.len();
+            if matches!(self.kind(inner), Type::String | Type::Enum(_) | Type::Strings | Type::Files) {
+                self.errors.truncate(before);
+                self.kind(right);
+                self.error(left, "`!` binds more tightly than a comparison, and what it negates here is no boolean")
+                    .help = Some(match op {
+                    Compare::Matches => format!("write `{inner} !~ {right}`"),
+                    Compare::Equal => format!("write `{inner} != {right}`"),
+                    _ => format!("put what `!` is for into parentheses: `!({inner} …)`"),
+                });
+                return;
+            }
+            self.errors.truncate(before);
+        }
         match op {
             Compare::Matches | Compare::MatchesNot => {
                 self.want(left, &[Type::String, Type::Null, Type::Files]);
@@ -213,4 +231,14 @@ fn near_environment(name: &str) -> Option<&'static str> {
         let fits = |known: &&&str| name.strip_prefix(**known).is_some_and(|rest| rest.len() <= 7);
         READABLE.iter().filter(fits).max_by_key(|known| known.len()).copied()
     })
+}
+
+/// A variable, a text, or a function of texts: what may be looked at twice. With more in it, looking twice at every level
+/// would double the work at every level.
+fn is_small(expr: &Expr) -> bool {
+    let is_leaf = |expr: &Expr| matches!(expr.kind, ExprKind::Name(_) | ExprKind::Str(_) | ExprKind::Shell(_));
+    match &expr.kind {
+        ExprKind::Call { arguments, .. } => arguments.iter().all(is_leaf),
+        _ => is_leaf(expr),
+    }
 }
