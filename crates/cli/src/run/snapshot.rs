@@ -69,6 +69,16 @@ pub(super) fn inside(root: &Path, file: &str) -> anyhow::Result<String> {
     Ok(parts.join("/"))
 }
 
+/// `main` or `master`, if the repository has one; nothing otherwise.
+fn usual_branch(ask: &impl Fn(&[&str]) -> anyhow::Result<Result<String, String>>) -> anyhow::Result<String> {
+    for name in ["main", "master"] {
+        if ask(&["rev-parse", "--verify", "--quiet", &format!("refs/heads/{name}")])?.is_ok() {
+            return Ok(name.to_owned());
+        }
+    }
+    Ok(String::new())
+}
+
 impl Snapshot {
     /// Makes the repository `target` with the commit that `root` is at, or with one of its working tree.
     pub(super) fn take(root: &Path, target: &Path, dirty: bool) -> anyhow::Result<Self> {
@@ -89,8 +99,11 @@ impl Snapshot {
         git::output(git::command(target).args(["update-ref", &format!("refs/heads/{branch}"), &commit]))?;
         let default_branch = ask(&["symbolic-ref", "--quiet", "--short", "refs/remotes/origin/HEAD"])?
             .ok()
-            .and_then(|name| Some(name.strip_prefix("origin/")?.to_owned()))
-            .unwrap_or_default();
+            .and_then(|name| Some(name.strip_prefix("origin/")?.to_owned()));
+        let default_branch = match default_branch {
+            Some(name) => name,
+            None => usual_branch(&ask)?,
+        };
         let origin = ask(&["config", "--get", "remote.origin.url"])?.ok();
         let full_name = origin.as_deref().and_then(name_of_url).unwrap_or_else(|| name_of_directory(root));
         let show = |format: &str| {

@@ -23,6 +23,12 @@ fn last_accepted(tries: &BTreeMap<u32, Tried>) -> Option<(&str, Option<i32>)> {
     })
 }
 
+/// How many machines fell silent while they ran the job: dead, or cut off for so long that they gave up.
+fn died_under(tries: &BTreeMap<u32, Tried>) -> usize {
+    let silent = |death: Death| matches!(death, Death::Died | Death::GaveUp);
+    tries.values().filter(|t| t.run.as_ref().is_some_and(|r| r.died.is_some_and(silent))).count()
+}
+
 impl World {
     /// What a build that is said to have passed lacks.
     pub(crate) fn why_not_green(&self, id: &BuildId) -> Option<String> {
@@ -31,10 +37,19 @@ impl World {
         // How often each job really ended well.
         let mut done: BTreeMap<&str, usize> = BTreeMap::new();
         for tries in made.attempts.values() {
-            if let Some((key, exit)) = last_accepted(tries)
-                && (exit == Some(0) || self.book.jobs.get(key).is_some_and(|j| j.soft))
-            {
-                *done.entry(key).or_default() += 1;
+            let soft = |key: &str| self.book.jobs.get(key).is_some_and(|j| j.soft);
+            match last_accepted(tries) {
+                Some((key, exit)) if exit == Some(0) || soft(key) => *done.entry(key).or_default() += 1,
+                Some(_) => {}
+                // Given up after three machines died under it: a failure of its own, which may be a soft one.
+                None => {
+                    if let Some(run) = tries.values().find_map(|t| t.run.as_ref())
+                        && soft(&run.key)
+                        && died_under(tries) >= 3
+                    {
+                        *done.entry(&run.key).or_default() += 1;
+                    }
+                }
             }
         }
         let lacks = |text: usize| {
@@ -73,8 +88,7 @@ impl World {
                 .filter(|t| t.accepted.is_some_and(|(c, e)| c == Cause::Exit && e != Some(0)) || self.failed(t))
                 .count();
             let job = tries.values().find_map(|t| t.run.as_ref()).and_then(|r| self.book.jobs.get(&r.key));
-            let deaths = tries.values().filter_map(|t| t.run.as_ref()?.died).filter(|d| *d == Death::Died).count();
-            job.is_some_and(|job| !job.soft && failures > job.limit) || deaths >= 3
+            job.is_some_and(|job| !job.soft && failures > job.limit) || died_under(tries) >= 3
         })
     }
 

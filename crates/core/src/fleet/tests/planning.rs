@@ -84,9 +84,25 @@ fn an_unresolved_launch_counts_for_two_minutes_and_is_then_made_anew() {
     assert_eq!(w.plans(&[demand(1, &[], 3)]), "release 0 x 3 to small");
     w.pass(121);
     assert_eq!(w.plans(&[demand(1, &[], 3)]), "launch small 3; release 0 x 3 to small");
+    w.fleet.forget_launches(w.now);
     w.intend("u", 3);
     let tokens: Vec<&str> = w.small().launches.iter().map(|l| l.token.as_str()).collect();
     assert_eq!(tokens, ["u"], "one unresolved launch at most");
+}
+
+#[test]
+fn a_launch_is_one_callers_until_it_has_had_its_time() {
+    let mut w = World::new();
+    w.intend("t", 1);
+    assert_eq!(w.fleet.take_launches(w.now), ["t"]);
+    w.pass(29);
+    assert!(w.fleet.take_launches(w.now).is_empty(), "somebody is making the call");
+    w.pass(1);
+    assert_eq!(w.fleet.take_launches(w.now), ["t"]);
+    let ask_after = w.now + Duration::from_secs(2);
+    w.tell(Input::Unanswered { pool: pool_name("small"), token: "t".into(), ask_after });
+    w.pass(2);
+    assert_eq!(w.fleet.take_launches(w.now), ["t"], "an answer that did not come is asked for sooner");
 }
 
 #[test]

@@ -245,7 +245,7 @@ fn an_answer_to_a_launch_that_was_answered_changes_nothing() {
     let before = w.fleet.clone();
     w.no_capacity("t");
     assert_eq!(w.fleet, before);
-    w.launched("t", &[9]);
+    w.launched("t", &[1]);
     assert_eq!(w.fleet, before);
 }
 
