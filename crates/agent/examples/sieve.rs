@@ -55,7 +55,7 @@ fn output(size: usize) -> Vec<u8> {
         seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         let line = match seed >> 28 {
             0 => format!(
-                "\x1b[32m   Compiling\x1b[0m crate-{} v0.{}.0 (/work/crates/c{})\n",
+                "\x1b[32m   Compiling\x1b[0m crate-{} v0.{}.0 (./crates/c{})\n",
                 seed % 997,
                 seed % 31,
                 seed % 97

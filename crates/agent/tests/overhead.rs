@@ -37,7 +37,7 @@ fn figure(what: &str, span: Duration) {
 }
 
 #[test]
-#[ignore = "a measurement"]
+#[ignore = "a measurement: `benches/figures overhead`"]
 fn overhead() {
     let world = World::new();
     figure("empty job without checkout, median", median(&world, &job("true")));
@@ -55,7 +55,7 @@ fn overhead() {
 
 /// 50 MB that hardly compress, in 1,000 files; against `git clone --reference` of the same.
 #[test]
-#[ignore = "a measurement"]
+#[ignore = "a measurement: `benches/figures checkout`"]
 fn large_repository() {
     let world = World::new();
     let repo = repo::Repo::new(world.path("repo"));

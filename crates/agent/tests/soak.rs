@@ -69,7 +69,7 @@ fn of_kind(number: u32, repo: &repo::Repo, commit: &str) -> Assignment {
 }
 
 #[test]
-#[ignore = "takes minutes"]
+#[ignore = "takes minutes: `benches/figures soak`"]
 fn nothing_grows() {
     let jobs: u32 = std::env::var("TIDEGATE_SOAK_JOBS").map_or(2_000, |jobs| jobs.parse().unwrap());
     let world = World::new().set("hard_stop_ms", 3_600_000);

@@ -13,7 +13,7 @@ use tidegate_pipeline::{Context, Limits, Source, expand};
 
 use crate::exec::lock;
 use crate::faults::Faults;
-use crate::world::{MINUTE, Plan, SECOND, Single, Trace, World};
+use crate::world::{MINUTE, Plan, SECOND, Single, World};
 
 /// How long a build may take, in virtual time.
 const PATIENCE: u64 = 24 * 60 * MINUTE;
@@ -94,16 +94,7 @@ fn cost(args: &Args) -> anyhow::Result<Cost> {
 
 /// Runs the build to its end.
 pub(crate) fn run(seed: u64, single: Single) -> anyhow::Result<Cost> {
-    let plan = Plan {
-        seed,
-        builds: 1,
-        faults: Faults::NONE,
-        sabotage: None,
-        trace: Trace::Off,
-        accident: None,
-        small: true,
-        single: Some(Arc::new(single)),
-    };
+    let plan = Plan { small: true, single: Some(Arc::new(single)), ..Plan::new(seed, 1, Faults::NONE) };
     let world = World::new(plan);
     let before = processor_time();
     world.start_services();

@@ -122,7 +122,7 @@ fn main() -> ExitCode {
         Verb::Run { seed, builds, faults, sabotage, trace, small, crash_at, stall_at, no_shrink } => {
             let kept = if trace { Trace::Print } else { Trace::Off };
             let accident = crash_at.map(Accident::Crash).or_else(|| stall_at.map(Accident::Stall));
-            let plan = Plan { seed, builds, faults, sabotage, trace: kept, accident, small, single: None };
+            let plan = Plan { sabotage, trace: kept, accident, small, ..Plan::new(seed, builds, faults) };
             let outcome = run(plan.clone());
             report(&outcome);
             match outcome.violations.first() {
@@ -138,17 +138,7 @@ fn main() -> ExitCode {
             }
         }
         Verb::Many { deliveries, seconds, seeds_from, builds, faults, threads, keep_going } => {
-            let plan = Plan {
-                seed: 0,
-                builds,
-                faults,
-                sabotage: None,
-                trace: Trace::Off,
-                accident: None,
-                small: false,
-                single: None,
-            };
-            many(&plan, deliveries, seconds, seeds_from, threads, keep_going)
+            many(&Plan::new(0, builds, faults), deliveries, seconds, seeds_from, threads, keep_going)
         }
         Verb::Crashes(places) => accidents(&places, "a crash", Accident::Crash),
         Verb::Stalls(places) => accidents(&places, "a stall", Accident::Stall),
@@ -209,16 +199,7 @@ fn find(sabotage: Sabotage, seconds: f64) -> bool {
         if started.elapsed().as_secs_f64() > seconds {
             break;
         }
-        let plan = Plan {
-            seed,
-            builds: 60,
-            faults: Faults::all(),
-            sabotage: Some(sabotage),
-            trace: Trace::Off,
-            accident: None,
-            small: false,
-            single: None,
-        };
+        let plan = Plan { sabotage: Some(sabotage), ..Plan::new(seed, 60, Faults::all()) };
         let outcome = run(plan.clone());
         if let Some(violation) = outcome.violations.first() {
             let right = sabotage.invariants().split(' ').any(|i| i == violation.invariant);
@@ -302,16 +283,7 @@ impl Outcome {
 fn accidents(places: &Places, what: &str, accident: fn(u64) -> Accident) -> ExitCode {
     let Places { seed, builds, every, threads } = *places;
     let started = Instant::now();
-    let plan = Plan {
-        seed,
-        builds,
-        faults: Faults::NONE,
-        sabotage: None,
-        trace: Trace::Off,
-        accident: None,
-        small: true,
-        single: None,
-    };
+    let plan = Plan { small: true, ..Plan::new(seed, builds, Faults::NONE) };
     let whole = run(plan.clone());
     let (next, runs, failed) = (AtomicU64::new(0), AtomicU64::new(0), AtomicBool::new(!whole.violations.is_empty()));
     std::thread::scope(|scope| {

@@ -2,24 +2,10 @@
 //! test beside the function as well; these hold the whole to it, as far as a seed still leads to the same place.
 
 use crate::faults::Faults;
-use crate::run::{command, run};
-use crate::world::{Plan, Trace};
+use crate::world::Plan;
 
 fn holds(seed: u64, builds: usize) {
-    let plan = Plan {
-        seed,
-        builds,
-        faults: Faults::all(),
-        sabotage: None,
-        trace: Trace::Off,
-        accident: None,
-        small: false,
-        single: None,
-    };
-    let outcome = run(plan.clone());
-    if let Some(violation) = outcome.violations.first() {
-        panic!("{}: {}\n{}", violation.invariant, violation.what, command(&plan));
-    }
+    crate::tests::holds(Plan::new(seed, builds, Faults::all()));
 }
 
 /// I1: the branch had moved when the wish was repeated after a lost answer, and the key had the commit in it.

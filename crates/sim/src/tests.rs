@@ -19,16 +19,7 @@ use crate::sabotage::Sabotage;
 use crate::world::{Accident, Plan, SECOND, Trace, World, pool_name};
 
 fn plan(seed: u64, builds: usize) -> Plan {
-    Plan {
-        seed,
-        builds,
-        faults: Faults::all(),
-        sabotage: None,
-        trace: Trace::Off,
-        accident: None,
-        small: false,
-        single: None,
-    }
+    Plan::new(seed, builds, Faults::all())
 }
 
 /// Runs first (by its name): the same seed twice gives the same bytes.
@@ -210,7 +201,7 @@ fn the_repositories_conform_at_their_worst() {
     });
 }
 
-fn holds(plan: Plan) {
+pub(crate) fn holds(plan: Plan) {
     let outcome = run(plan.clone());
     if let Some(violation) = outcome.violations.first() {
         panic!("{}: {}\n{}", violation.invariant, violation.what, crate::run::command(&plan));

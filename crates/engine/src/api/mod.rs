@@ -6,6 +6,7 @@ mod commands;
 mod find;
 mod logs;
 mod machines;
+mod show;
 mod unblock;
 mod why;
 

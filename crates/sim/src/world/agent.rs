@@ -468,7 +468,8 @@ impl Agent {
     }
 }
 
-fn empty() -> Outcome {
+/// An outcome that says nothing but that the command ended.
+pub(super) fn empty() -> Outcome {
     Outcome {
         cause: Cause::Exit,
         exit_status: None,

@@ -66,6 +66,13 @@ pub(crate) struct Plan {
     pub(crate) single: Option<Arc<Single>>,
 }
 
+impl Plan {
+    /// A large world without planted defects, accidents and trace.
+    pub(crate) fn new(seed: u64, builds: usize, faults: Faults) -> Self {
+        Self { seed, builds, faults, sabotage: None, trace: Trace::Off, accident: None, small: false, single: None }
+    }
+}
+
 /// A pipeline that is run alone.
 #[derive(Debug)]
 pub(crate) struct Single {

@@ -1,6 +1,5 @@
 //! Machines that somebody has taken over: they ask the gate for what is not theirs.
 
-use tidegate_core::attempt::Cause;
 use tidegate_core::ids::{AttemptId, InstanceId};
 use tidegate_core::wire::gate::{Next, Outcome, Presign, ReportResult, Start, Upload};
 use tidegate_core::wire::secret::Secrets;
@@ -55,17 +54,7 @@ impl World {
                 }
             }
             1 => {
-                let outcome = Outcome {
-                    cause: Cause::Exit,
-                    exit_status: Some(0),
-                    signal: None,
-                    detail: None,
-                    permanent: false,
-                    first_output_ms: None,
-                    log: tidegate_core::wire::gate::LogExtent::default(),
-                    tail: String::new(),
-                    uploads: 0,
-                };
+                let outcome = Outcome { exit_status: Some(0), ..super::agent::empty() };
                 let result = ReportResult { boot: b, attempt: i, outcome };
                 let done = self.call(|engine| async move { engine.result(&c, &result).await.is_ok() });
                 if done.await == Some(true) {
