@@ -7,7 +7,9 @@ use axum::extract::Request;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use tidegate_core::ids::{CommitSha, RepositoryId, RepositoryName};
-use tidegate_engine::ports::{CommitStatus, Forge as _, PortError, RepositorySource, StatusState};
+use tidegate_engine::ports::{
+    CommitStatus, Forge as _, Permission, PortError, PullRequestState, RepositorySource, StatusState,
+};
 use tidegate_github::client::GitHub;
 
 #[derive(Clone, Debug)]
@@ -41,12 +43,15 @@ fn client(base: &str) -> GitHub {
     GitHub::new(base.parse().unwrap(), &"ghs_token".into()).unwrap()
 }
 
-async fn set(base: &str, description: &str) -> Result<(), PortError> {
-    let repository = RepositorySource {
+fn hello() -> RepositorySource {
+    RepositorySource {
         id: RepositoryId(7),
         full_name: RepositoryName::new("octo/hello").unwrap(),
         clone_url: "ignored".into(),
-    };
+    }
+}
+
+async fn set(base: &str, description: &str) -> Result<(), PortError> {
     let status = CommitStatus {
         context: "tidegate/web".into(),
         state: StatusState::Failure,
@@ -54,7 +59,7 @@ async fn set(base: &str, description: &str) -> Result<(), PortError> {
         target_url: Some("https://ci.example.com/1".into()),
     };
     let commit = CommitSha::new("a".repeat(40)).unwrap();
-    client(base).set_status(&repository, &commit, &status).await
+    client(base).set_status(&hello(), &commit, &status).await
 }
 
 #[tokio::test]
@@ -198,4 +203,80 @@ fn what_cannot_work_is_refused_at_once() {
     refused("file:///x", "t");
     let shown = format!("{:?}", client("https://api.example.com"));
     assert!(!shown.contains("ghs_token"), "{shown}");
+}
+
+#[tokio::test]
+async fn a_permission_is_the_role_and_nobody_has_one_by_accident() {
+    let table = [
+        (r#"{"permission":"admin","role_name":"admin"}"#, Permission::Admin),
+        (r#"{"permission":"write","role_name":"maintain"}"#, Permission::Maintain),
+        (r#"{"permission":"write","role_name":"write"}"#, Permission::Write),
+        (r#"{"permission":"read","role_name":"triage"}"#, Permission::Triage),
+        (r#"{"permission":"read","role_name":"read"}"#, Permission::Read),
+        // A role of the organization's own making, built on another one; an old server; a word of the future.
+        (r#"{"permission":"write","role_name":"releaser"}"#, Permission::Write),
+        (r#"{"permission":"write"}"#, Permission::Write),
+        (r#"{"permission":"none"}"#, Permission::None),
+        (r#"{"permission":"owner","role_name":"owner"}"#, Permission::None),
+    ];
+    for (body, wanted) in table {
+        let (base, seen) = server(move |_| (StatusCode::OK, body).into_response()).await;
+        assert_eq!(client(&base).permission(&hello(), "ann").await.unwrap(), wanted, "{body}");
+        assert_eq!(seen.lock().unwrap()[0].line, "GET /repos/octo/hello/collaborators/ann/permission");
+        assert_eq!(wanted.can_write(), body.contains("admin") || body.contains("write"), "{body}");
+    }
+    let answers = |status: u16, body: &'static str| async move {
+        let status = StatusCode::from_u16(status).unwrap();
+        let (base, _) = server(move |_| (status, body).into_response()).await;
+        client(&base).permission(&hello(), "ann").await
+    };
+    assert_eq!(answers(404, r#"{"message":"ann is not a user"}"#).await.unwrap(), Permission::None);
+    assert!(matches!(answers(404, r#"{"message":"Not Found"}"#).await, Err(PortError::Reject { .. })));
+    assert!(matches!(answers(200, "{}").await, Err(PortError::Reject { .. })));
+
+    let (base, seen) = server(|_| (StatusCode::OK, r#"{"permission":"admin"}"#).into_response()).await;
+    for login in ["", "../../../user", "a/b", "ann?x=1", "é"] {
+        assert_eq!(client(&base).permission(&hello(), login).await.unwrap(), Permission::None, "{login}");
+    }
+    assert_eq!(seen.lock().unwrap().len(), 0);
+}
+
+#[tokio::test]
+async fn a_pull_request_is_read_as_it_is_now() {
+    let pull = |state: &str, merged: bool, fork: &serde_json::Value| {
+        serde_json::json!({
+            "number": 9, "state": state, "merged": merged, "draft": true, "title": "Faster", "labels": [{"name": "ci"}],
+            "head": {"sha": "a".repeat(40), "ref": "faster", "repo": fork},
+            "base": {"sha": "b".repeat(40), "ref": "main", "repo": {"id": 7, "full_name": "octo/hello"}},
+        })
+        .to_string()
+    };
+    let read = |body: String| async move {
+        let (base, seen) = server(move |_| (StatusCode::OK, body.clone()).into_response()).await;
+        let answer = client(&base).pull_request(&hello(), 9).await.unwrap().unwrap();
+        assert_eq!(seen.lock().unwrap()[0].line, "GET /repos/octo/hello/pulls/9");
+        answer
+    };
+    let open = read(pull("open", false, &serde_json::json!({"id": 8, "full_name": "fork/hello"}))).await;
+    assert_eq!((open.number, open.state, open.draft), (9, PullRequestState::Open, true));
+    assert_eq!((open.head.sha.as_str(), open.head.branch.as_str()), ("a".repeat(40).as_str(), "faster"));
+    assert_eq!((open.head.repository, open.base.repository), (Some(RepositoryId(8)), Some(RepositoryId(7))));
+    assert_eq!(open.labels, ["ci"]);
+    let gone = read(pull("closed", false, &serde_json::Value::Null)).await;
+    assert_eq!((gone.state, gone.head.repository, gone.head.repository_name), (PullRequestState::Closed, None, None));
+    assert_eq!(read(pull("closed", true, &serde_json::Value::Null)).await.state, PullRequestState::Merged);
+
+    let (base, _) = server(|_| StatusCode::NOT_FOUND.into_response()).await;
+    assert_eq!(client(&base).pull_request(&hello(), 9).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_question_follows_a_repository_that_was_renamed() {
+    let (base, seen) = server(|path| match path {
+        "/repositories/7/pulls/9" => StatusCode::NOT_FOUND.into_response(),
+        _ => (StatusCode::MOVED_PERMANENTLY, [("location", "/repositories/7/pulls/9")]).into_response(),
+    })
+    .await;
+    assert_eq!(client(&base).pull_request(&hello(), 9).await.unwrap(), None);
+    assert_eq!(seen.lock().unwrap().len(), 2);
 }

@@ -69,7 +69,75 @@ pub struct CommitStatus {
     pub target_url: Option<String>,
 }
 
-/// Where results are shown.
+/// What somebody may do in a repository. Ordered: more is greater.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum Permission {
+    /// Nothing, or nobody knows them.
+    None,
+    /// Read. Everybody may that, where a repository is public.
+    Read,
+    /// Manage issues, without writing.
+    Triage,
+    /// Push.
+    Write,
+    /// Manage the repository, without what is dangerous.
+    Maintain,
+    /// Everything.
+    Admin,
+}
+
+impl Permission {
+    /// Whether it lets somebody push: what approving and running again ask for.
+    pub fn can_write(self) -> bool {
+        self >= Permission::Write
+    }
+}
+
+/// A pull request as it is now.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct PullRequest {
+    /// Its number.
+    pub number: u64,
+    /// Whether it is open.
+    pub state: PullRequestState,
+    /// Marked as not ready.
+    pub draft: bool,
+    /// What its author calls it.
+    pub title: String,
+    /// Names of its labels.
+    pub labels: Vec<String>,
+    /// What is to be merged.
+    pub head: PullRequestSide,
+    /// Into what.
+    pub base: PullRequestSide,
+}
+
+/// Whether a pull request is open.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum PullRequestState {
+    /// It is.
+    Open,
+    /// Closed without being merged.
+    Closed,
+    /// Merged.
+    Merged,
+}
+
+/// One side of a pull request.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct PullRequestSide {
+    /// The commit at its end.
+    pub sha: CommitSha,
+    /// The branch, by its short name.
+    pub branch: String,
+    /// The repository; `None` when the fork was deleted. Two sides are of one repository when these are equal, whatever
+    /// their names are (`spec/github.md` 6.2).
+    pub repository: Option<RepositoryId>,
+    /// What that repository is called today.
+    pub repository_name: Option<RepositoryName>,
+}
+
+/// Where results are shown, and who knows what people may do.
 #[async_trait]
 pub trait Forge: fmt::Debug + Send + Sync {
     /// Sets a commit status; the last one of a context counts.
@@ -79,4 +147,15 @@ pub trait Forge: fmt::Debug + Send + Sync {
         commit: &CommitSha,
         status: &CommitStatus,
     ) -> Result<(), PortError>;
+
+    /// What a person may do in a repository, asked now and never taken from a payload: anybody can comment. Who is not known
+    /// may nothing.
+    ///
+    /// Errors: [`PortError::Reject`] when there is no such repository or no access.
+    async fn permission(&self, repository: &RepositorySource, login: &str) -> Result<Permission, PortError>;
+
+    /// A pull request as it is now; `None` when there is none of this number.
+    ///
+    /// Errors: [`PortError::Reject`] when access is refused.
+    async fn pull_request(&self, repository: &RepositorySource, number: u64) -> Result<Option<PullRequest>, PortError>;
 }

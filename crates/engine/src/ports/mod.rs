@@ -18,7 +18,10 @@ pub use clock::{Clock, Ids};
 pub use credentials::{Credential, GitCredentials, NoCredentials};
 pub use error::PortError;
 pub use fleet::{Fleet, InstanceStatus, InstanceView, LaunchRequest, Launched};
-pub use forge::{CommitStatus, FileAt, Forge, Repositories, RepositorySource, StatusState};
+pub use forge::{
+    CommitStatus, FileAt, Forge, Permission, PullRequest, PullRequestSide, PullRequestState, Repositories,
+    RepositorySource, StatusState,
+};
 pub use outbound::Outbound;
 pub use queue::{Outgoing, Queue, Received};
 pub use secrets::{Found, Secrets};

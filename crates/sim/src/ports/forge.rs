@@ -1,20 +1,24 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
-use tidegate_core::ids::CommitSha;
-use tidegate_engine::ports::{CommitStatus, Forge, PortError, RepositorySource};
+use tidegate_core::ids::{CommitSha, RepositoryId};
+use tidegate_engine::ports::{CommitStatus, Forge, Permission, PortError, PullRequest, RepositorySource};
 
 use crate::exec::lock;
 use crate::sabotage::Sabotage;
 use crate::world::{Side, World};
 
-/// What is shown: the last status of each build.
+/// What is shown, and what people may do.
 #[derive(Default)]
 pub(crate) struct ForgeState {
     /// By build, as the link names it.
     pub(crate) by_build: BTreeMap<String, CommitStatus>,
     /// By commit and context: the build that spoke last.
     pub(crate) shown: BTreeMap<(String, String), (String, CommitStatus)>,
+    /// What people may do; who is not here may nothing.
+    pub(crate) people: BTreeMap<(RepositoryId, String), Permission>,
+    /// Pull requests by the repository that they are to be merged into, and number.
+    pub(crate) pulls: BTreeMap<(RepositoryId, u64), PullRequest>,
 }
 
 #[async_trait]
@@ -38,5 +42,19 @@ impl Forge for World {
         }
         self.observe_status(&build, status.state);
         self.after(fate).await
+    }
+
+    async fn permission(&self, repository: &RepositorySource, login: &str) -> Result<Permission, PortError> {
+        let fate = self.before(Side::Forge).await?;
+        let known = lock(&self.forge).people.get(&(repository.id, login.to_owned())).copied();
+        self.after(fate).await?;
+        Ok(known.unwrap_or(Permission::None))
+    }
+
+    async fn pull_request(&self, repository: &RepositorySource, number: u64) -> Result<Option<PullRequest>, PortError> {
+        let fate = self.before(Side::Forge).await?;
+        let known = lock(&self.forge).pulls.get(&(repository.id, number)).cloned();
+        self.after(fate).await?;
+        Ok(known)
     }
 }
