@@ -162,20 +162,28 @@ impl Gate {
 
     /// Puts contents to a presigned URL, once.
     pub(crate) async fn put(&self, url: &str, body: Bytes) -> Result<(), PutError> {
-        self.put_body(url, body.len() as u64, body.into()).await
+        self.put_body(url, body.len() as u64, body.into()).await.map(drop)
     }
 
-    /// As [`Gate::put`], for a body that is a stream of `length` bytes.
-    pub(crate) async fn put_body(&self, url: &str, length: u64, body: reqwest::Body) -> Result<(), PutError> {
+    /// As [`Gate::put`], for a body that is a stream of `length` bytes. Returns the `ETag` of the answer.
+    pub(crate) async fn put_body(
+        &self,
+        url: &str,
+        length: u64,
+        body: reqwest::Body,
+    ) -> Result<Option<String>, PutError> {
         // No less than 100 kB/s, or the peer is as good as gone.
         let time = Duration::from_secs(30 + length / 100_000);
         let sent =
             self.http.put(url).timeout(time).header(reqwest::header::CONTENT_LENGTH, length).body(body).send().await;
         // The URL carries a signature: it does not belong into a message.
         match sent.map_err(reqwest::Error::without_url) {
-            Ok(response) if response.status().is_success() => Ok(()),
+            Ok(response) if response.status().is_success() => {
+                let tag = response.headers().get(reqwest::header::ETAG).and_then(|tag| tag.to_str().ok());
+                Ok(tag.map(|tag| tag.trim_matches('"').to_owned()))
+            }
             // The key holds these very contents already, if an answer was lost: keys are written once.
-            Ok(response) if response.status() == StatusCode::PRECONDITION_FAILED => Ok(()),
+            Ok(response) if response.status() == StatusCode::PRECONDITION_FAILED => Ok(None),
             Ok(response) if response.status().is_client_error() => Err(PutError::Stale(response.status().as_u16())),
             Ok(response) => Err(PutError::Weather(format!("answered {}", response.status()))),
             Err(error) => Err(PutError::Weather(chain(&error))),

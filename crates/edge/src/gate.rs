@@ -68,6 +68,7 @@ verbs!(
     start,
     presign,
     artifacts,
+    artifact_parts,
     upload,
     result,
     meta_data,

@@ -113,6 +113,9 @@ async fn watch_records(engine: Arc<Engine>, mut stop: watch::Receiver<bool>) {
         if let Err(error) = engine.sweep_records().await {
             tracing::warn!(%error, "the records cannot be swept");
         }
+        if let Err(error) = engine.ports().blobs.drop_abandoned().await {
+            tracing::warn!(%error, "abandoned uploads cannot be dropped");
+        }
         tokio::select! {
             () = stopped(&mut stop) => return,
             () = engine.ports().clock.sleep(Engine::sweep_interval()) => {}

@@ -13,8 +13,8 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use tidegate_engine::conformance::{self, Trial, Violation};
 use tidegate_engine::ports::{
-    BlobMeta, Blobs, Expect, Key, Method, Outgoing, Page, PortError, Presigned, Put, Queue, Received, Record, Store,
-    Write,
+    BlobMeta, Blobs, Expect, InParts, Key, Method, Outgoing, Page, PortError, Presigned, Put, Queue, Received, Record,
+    Store, Write,
 };
 use tidegate_local::{Database, DirBlobs, QueueSettings, SqliteQueue, SqliteStore, StateDir, SystemClock};
 
@@ -243,6 +243,28 @@ impl Blobs for Odd<DirBlobs> {
 
     async fn presign(&self, method: Method, key: &str, lifetime: Duration) -> Result<Presigned, PortError> {
         self.through(self.inner.presign(method, key, lifetime)).await
+    }
+
+    async fn begin_parts(&self, key: &str) -> Result<String, PortError> {
+        self.through(self.inner.begin_parts(key)).await
+    }
+
+    async fn presign_part(
+        &self,
+        upload: InParts<'_>,
+        number: u32,
+        max_bytes: u64,
+        lifetime: Duration,
+    ) -> Result<Presigned, PortError> {
+        self.through(self.inner.presign_part(upload, number, max_bytes, lifetime)).await
+    }
+
+    async fn complete_parts(&self, upload: InParts<'_>, tags: &[String]) -> Result<bool, PortError> {
+        self.through(self.inner.complete_parts(upload, tags)).await
+    }
+
+    async fn abort_parts(&self, upload: InParts<'_>) -> Result<(), PortError> {
+        self.through(self.inner.abort_parts(upload)).await
     }
 }
 

@@ -121,6 +121,10 @@ fn the_blobs_conform_at_their_worst() {
         let clock = world.clone();
         conformance::blobs::suite(&Trial::new(&clock, "t", PATIENCE), &world).await
     });
+    conforms("blobs", &["retries", "blobs: answer lost"], |world| async move {
+        let clock = world.clone();
+        conformance::parts::suite(&Trial::new(&clock, "p", PATIENCE), &world, &world).await
+    });
 }
 
 #[test]

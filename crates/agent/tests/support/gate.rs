@@ -13,6 +13,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::routing::{post, put};
 use serde::de::DeserializeOwned;
 use serde_json::json;
+use sha2::{Digest as _, Sha256};
 use tidegate_core::ids::AttemptId;
 use tidegate_core::secret::SecretValue;
 use tidegate_core::wire::credential::{Credential, GitCredential, GitCredentialAnswer};
@@ -42,6 +43,14 @@ pub struct Memory {
     pub leave: bool,
     /// The next so many `PUT`s are answered with this.
     pub bad_puts: VecDeque<u16>,
+    /// Larger files than twice this come in parts of so many bytes.
+    pub part_bytes: Option<u64>,
+    /// Uploads in parts: how many were begun, dropped and completed.
+    pub in_parts: (u32, u32, u32),
+    /// Every key that was put as a whole, in order.
+    pub put: Vec<String>,
+    /// Done once, when artifacts are registered.
+    pub meanwhile: Option<Box<dyn FnOnce() + Send>>,
     /// The next so many calls of the gate are answered 503.
     pub bad_calls: u32,
     /// A beat is answered 409 while this is held.
@@ -231,6 +240,7 @@ async fn verb(State(shared): State<Shared>, Path(verb): Path<String>, headers: H
             ok(&PresignAnswer { urls })
         }
         "artifacts" => artifacts(memory, read(&body)),
+        "artifact_parts" => artifact_parts(memory, read(&body)),
         "upload" => upload(memory, read(&body)),
         "meta_data" => meta_data(memory, read(&body)),
         "find_artifacts" => found(memory, &read(&body)),
@@ -300,7 +310,41 @@ fn artifacts(memory: &mut Memory, ask: Artifacts) -> Answer {
         memory.artifacts.push(file);
     }
     memory.artifacts.sort_by_key(|f| f.number);
-    ok(&ArtifactsAnswer { urls })
+    if let Some(meanwhile) = memory.meanwhile.take() {
+        meanwhile();
+    }
+    ok(&ArtifactsAnswer { urls, part_bytes: memory.part_bytes })
+}
+
+fn artifact_parts(memory: &mut Memory, ask: ArtifactParts) -> Answer {
+    let key = |upload: &str, part: usize| format!("parts/{upload}/{part}");
+    let mut answer = ArtifactPartsAnswer::default();
+    match ask.ask {
+        PartsAsk::Begin => {
+            memory.in_parts.0 += 1;
+            answer.upload = Some(format!("{}-{}", ask.number, memory.in_parts.0));
+        }
+        PartsAsk::Part { upload, part, part_bytes } => {
+            assert_eq!(Some(part_bytes), memory.part_bytes);
+            answer.url = Some(format!("{}/put/{}", memory.base, key(&upload, part as usize)));
+        }
+        PartsAsk::Complete { upload, tags } => {
+            memory.in_parts.2 += 1;
+            let mut whole = Vec::new();
+            for (number, tag) in (1..).zip(tags) {
+                let part = &memory.objects[&key(&upload, number)];
+                assert_eq!(tag, tag_of(part));
+                whole.extend_from_slice(part);
+            }
+            memory.objects.insert(artifact_key(&ask.attempt, ask.number), whole);
+        }
+        PartsAsk::Abort { .. } => memory.in_parts.1 += 1,
+    }
+    ok(&answer)
+}
+
+fn tag_of(body: &[u8]) -> String {
+    hex::encode(Sha256::digest(body))
 }
 
 fn meta_data(memory: &mut Memory, ask: MetaData) -> Answer {
@@ -370,11 +414,15 @@ async fn next(shared: &Shared, ask: &Next) -> Answer {
     }
 }
 
-async fn store(State(shared): State<Shared>, Path(key): Path<String>, body: Bytes) -> StatusCode {
+type Tag = [(&'static str, String); 1];
+
+async fn store(State(shared): State<Shared>, Path(key): Path<String>, body: Bytes) -> (StatusCode, Tag) {
+    let tag = [("etag", format!("\"{}\"", tag_of(&body)))];
     let mut memory = shared.0.lock().unwrap();
     if let Some(status) = memory.bad_puts.pop_front() {
-        return StatusCode::from_u16(status).unwrap();
+        return (StatusCode::from_u16(status).unwrap(), tag);
     }
+    memory.put.push(key.clone());
     memory.counted += body.len() as u64;
     if !memory.count_only {
         if let Some(before) = memory.objects.get(&key) {
@@ -384,5 +432,5 @@ async fn store(State(shared): State<Shared>, Path(key): Path<String>, body: Byte
     }
     drop(memory);
     shared.1.notify_all();
-    StatusCode::OK
+    (StatusCode::OK, tag)
 }

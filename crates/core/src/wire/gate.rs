@@ -11,6 +11,7 @@
 //! | `start` | [`Start`] | [`StartAnswer`] |
 //! | `presign` | [`Presign`] | [`PresignAnswer`] |
 //! | `artifacts` | [`Artifacts`] | [`ArtifactsAnswer`] |
+//! | `artifact_parts` | [`ArtifactParts`] | [`ArtifactPartsAnswer`] |
 //! | `upload` | [`Upload`] | [`UploadAnswer`] |
 //! | `result` | [`ReportResult`] | [`ResultAnswer`] |
 //! | `git_credential` | [`GitCredential`](super::credential::GitCredential) | [`GitCredentialAnswer`](super::credential::GitCredentialAnswer) |
@@ -249,6 +250,64 @@ pub struct ArtifactFile {
 pub struct ArtifactsAnswer {
     /// In the order asked for.
     pub urls: Vec<String>,
+    /// A file that is larger than twice this may be uploaded in parts of so many bytes instead ([`ArtifactParts`]), so
+    /// that what breaks goes on where it broke.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part_bytes: Option<u64>,
+}
+
+/// Uploads one registered artifact in parts: begin, `PUT` each part to a URL of its own, complete. What was begun and not
+/// completed is dropped by the store some days later.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct ArtifactParts {
+    /// As in [`Beat`].
+    pub boot: String,
+    /// The held attempt.
+    pub attempt: AttemptId,
+    /// Number of the artifact, as it was registered.
+    pub number: u32,
+    /// What is wanted.
+    pub ask: PartsAsk,
+}
+
+/// A step of an upload in parts.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PartsAsk {
+    /// Begin: answered with [`ArtifactPartsAnswer::upload`]. A repetition begins another upload.
+    Begin,
+    /// Where a part goes: answered with [`ArtifactPartsAnswer::url`], which answers a `PUT` with the part's `ETag`.
+    Part {
+        /// The upload.
+        upload: String,
+        /// Number of the part, from 1.
+        part: u32,
+        /// Bytes of every part but the last.
+        part_bytes: u64,
+    },
+    /// All parts are there: make them the artifact. A repetition has the same effect.
+    Complete {
+        /// The upload.
+        upload: String,
+        /// The `ETag` of each part, in order.
+        tags: Vec<String>,
+    },
+    /// Drop the upload and its parts.
+    Abort {
+        /// The upload.
+        upload: String,
+    },
+}
+
+/// The answer to [`ArtifactParts`].
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+pub struct ArtifactPartsAnswer {
+    /// The upload that was begun.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upload: Option<String>,
+    /// Where the part goes, for at most 15 minutes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
 }
 
 /// `pipeline upload`: adds steps to the build. Answered only when the upload is recorded.

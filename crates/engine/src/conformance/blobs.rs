@@ -18,6 +18,9 @@ pub trait Visitor: fmt::Debug + Send + Sync {
 
     /// `PUT`: the status.
     async fn put(&self, url: &str, body: Bytes) -> u16;
+
+    /// `PUT` of a part: the status, and the `ETag` where it succeeds.
+    async fn put_part(&self, url: &str, body: Bytes) -> (u16, Option<String>);
 }
 
 /// Runs all properties of this module but those of URLs ([`url_suite`]).
@@ -55,8 +58,11 @@ async fn get(trial: &Trial<'_>, blobs: &dyn Blobs, key: &str) -> Result<Option<B
     trial.done("a read", || blobs.get(key, None)).await
 }
 
-fn bytes(count: usize) -> Bytes {
-    (0..=250_u8).cycle().take(count).collect()
+pub(super) fn bytes(count: usize) -> Bytes {
+    // Repeated as a whole: a build that is not optimised takes long for each item of an iterator.
+    let mut all = (0..=250_u8).collect::<Vec<_>>().repeat(count / 251 + 1);
+    all.truncate(count);
+    all.into()
 }
 
 /// A blob is read as it was written, whatever its size, until it is replaced as a whole.

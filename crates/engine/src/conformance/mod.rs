@@ -15,6 +15,7 @@ mod trial;
 pub mod blobs;
 pub mod clock;
 pub mod fleet;
+pub mod parts;
 pub mod queue;
 pub mod repositories;
 pub mod secrets;

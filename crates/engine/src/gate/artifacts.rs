@@ -8,6 +8,7 @@ use tidegate_core::ids::AttemptId;
 use tidegate_core::time::Timestamp;
 use tidegate_core::wire::gate::{ArtifactFile, Artifacts, ArtifactsAnswer, artifact_key};
 
+use super::parts::PART_BYTES;
 use super::{Caller, GateError, URL_LIFETIME};
 use crate::engine::{Engine, open};
 use crate::keys;
@@ -87,7 +88,7 @@ impl Engine {
             self.ports.blobs.presign(Method::Put { max_bytes: file.size }, &key, URL_LIFETIME).await
         });
         let urls = try_join_all(urls).await?.into_iter().map(|url| url.0).collect();
-        Ok(ArtifactsAnswer { urls })
+        Ok(ArtifactsAnswer { urls, part_bytes: Some(PART_BYTES) })
     }
 
     /// What the attempt has registered before counts: a repetition replaces its own numbers.

@@ -12,6 +12,7 @@ mod find;
 mod git_credential;
 mod hold;
 mod meta_data;
+mod parts;
 mod secrets;
 mod step;
 mod upload;

@@ -38,6 +38,21 @@ impl fmt::Debug for Presigned {
     }
 }
 
+/// A blob that is being written in parts: the upload `id` of `key`, as [`Blobs::begin_parts`] named it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct InParts<'a> {
+    /// The key of the blob that the parts become.
+    pub key: &'a str,
+    /// Which upload of that key. It comes from outside: an adapter treats what it does not know as gone.
+    pub id: &'a str,
+}
+
+/// Parts are numbered from 1 to this.
+pub const MOST_PARTS: u32 = 10_000;
+
+/// The least that each part but the last one has, in bytes.
+pub const LEAST_PART: u64 = 5 << 20;
+
 /// Bytes under keys. Keys are ours: parts of letters, digits, `-`, `_`, `.`, joined by `/`, no part `.` or `..`, at most
 /// 512 bytes. A blob is there as a whole or not at all.
 #[async_trait]
@@ -59,4 +74,35 @@ pub trait Blobs: fmt::Debug + Send + Sync {
 
     /// A URL for one method on one key, valid for `lifetime` (at most 15 minutes).
     async fn presign(&self, method: Method, key: &str, lifetime: Duration) -> Result<Presigned, PortError>;
+
+    /// Begins to write a blob in parts, and answers the id of the upload. Nothing is at the key before
+    /// [`Blobs::complete_parts`]. What is neither completed nor aborted is dropped after two days or more: by
+    /// [`Blobs::drop_abandoned`], or by a rule of the store itself (S3: `AbortIncompleteMultipartUpload`).
+    async fn begin_parts(&self, key: &str) -> Result<String, PortError>;
+
+    /// A URL to `PUT` part `number` (1 to [`MOST_PARTS`]) of an upload to, as [`Blobs::presign`] makes them. The answer to
+    /// the `PUT` carries the part's tag in its `ETag`. A part that is put again replaces what it was.
+    async fn presign_part(
+        &self,
+        upload: InParts<'_>,
+        number: u32,
+        max_bytes: u64,
+        lifetime: Duration,
+    ) -> Result<Presigned, PortError>;
+
+    /// Makes the parts with these tags, from number 1 on and in order, the blob of the key; replaces what was there. Each
+    /// part but the last has at least [`LEAST_PART`] bytes. Returns `false`, and does nothing, when there is no such upload:
+    /// also when it was completed before, so that a repetition after a lost answer looks at what is at the key.
+    ///
+    /// # Errors
+    /// Rejected when a part with this tag is not there, and when there are no parts.
+    async fn complete_parts(&self, upload: InParts<'_>, tags: &[String]) -> Result<bool, PortError>;
+
+    /// Drops an upload and its parts; dropping what is not there succeeds.
+    async fn abort_parts(&self, upload: InParts<'_>) -> Result<(), PortError>;
+
+    /// Drops uploads that nobody has added to for two days, in stores that do not do so by themselves.
+    async fn drop_abandoned(&self) -> Result<(), PortError> {
+        Ok(())
+    }
 }

@@ -13,7 +13,7 @@ mod queue;
 mod secrets;
 mod store;
 
-pub use blobs::{BlobMeta, Blobs, Method, Presigned};
+pub use blobs::{BlobMeta, Blobs, InParts, LEAST_PART, MOST_PARTS, Method, Presigned};
 pub use clock::{Clock, Ids};
 pub use credentials::{Credential, GitCredentials, NoCredentials};
 pub use error::PortError;

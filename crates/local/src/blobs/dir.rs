@@ -1,18 +1,20 @@
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, ErrorKind, Write};
+use std::fs::{self, File};
+use std::io::{self, ErrorKind};
 use std::ops::Range;
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use tidegate_core::time::Timestamp;
-use tidegate_engine::ports::{BlobMeta, Blobs, Clock, Method, PortError, Presigned};
+use tidegate_engine::ports::{BlobMeta, Blobs, Clock, InParts, Method, PortError, Presigned};
 
+use super::parts::{self, Parts};
 use super::sign::{Grant, Signer};
+use super::upload::{Placed, Upload};
 use super::{keys, list};
 use crate::blocking::blocking;
 use crate::clock::SystemClock;
@@ -31,20 +33,15 @@ pub struct DirBlobs {
 }
 
 #[derive(Debug)]
-struct Inner {
-    data: PathBuf,
-    temporary: PathBuf,
-    serial: AtomicU64,
+pub(super) struct Inner {
+    pub(super) data: PathBuf,
+    /// What is being written. Empty when a server begins.
+    pub(super) temporary: PathBuf,
+    /// What is being written in parts, also from one server to the next.
+    pub(super) parts: Parts,
+    pub(super) serial: AtomicU64,
     signer: Option<Signer>,
     base_url: RwLock<Option<String>>,
-}
-
-/// What became of a finished upload.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Placed {
-    Written,
-    /// One is there, and it should not be replaced.
-    Kept,
 }
 
 impl DirBlobs {
@@ -61,6 +58,9 @@ impl DirBlobs {
         };
         files::remove_tree(temporary).map_err(io(temporary))?;
         make_directory(temporary)?;
+        let parts = blobs.inner.parts.directory();
+        make_directory(parts)?;
+        blobs.inner.parts.drop_abandoned(SystemTime::now()).map_err(io(parts))?;
         let signer = Signer::open(&state.blob_key()).map_err(io(&state.blob_key()))?;
         Ok(Self::over(&state.blobs(), Some(signer)))
     }
@@ -75,6 +75,7 @@ impl DirBlobs {
             inner: Arc::new(Inner {
                 data: directory.join("data"),
                 temporary: directory.join("tmp"),
+                parts: Parts::beneath(&directory.join("parts")),
                 serial: AtomicU64::new(0),
                 signer,
                 base_url: RwLock::default(),
@@ -107,16 +108,49 @@ impl DirBlobs {
         .await
     }
 
-    /// Begins to write a blob.
-    pub(super) async fn upload(&self, key: &str) -> Result<Upload, PortError> {
+    /// Begins to write a blob, or a part (upload and number) of one.
+    pub(super) async fn upload(&self, key: &str, part: Option<(&str, u32)>) -> Result<Upload, PortError> {
         keys::check(key)?;
         self.writable()?;
         let (inner, key) = (Arc::clone(&self.inner), key.to_owned());
-        blocking(move || Upload::begin(inner, &key)).await
+        let part = part.map(|(upload, number)| (upload.to_owned(), number));
+        blocking(move || match part {
+            None => Upload::begin(inner, &key),
+            Some((id, number)) => {
+                let target = inner.parts.part_of(InParts { key: &key, id: &id }, number)?;
+                Upload::begin_part(inner, target)
+            }
+        })
+        .await
     }
 
     fn writable(&self) -> Result<&Signer, PortError> {
         self.inner.signer.as_ref().ok_or_else(|| PortError::reject("the blobs were opened for reading only"))
+    }
+
+    /// A signed URL. What else the grant covers is to be added.
+    fn url(
+        &self,
+        method: Method,
+        key: &str,
+        part: Option<(&str, u32)>,
+        lifetime: Duration,
+    ) -> Result<String, PortError> {
+        keys::check(key)?;
+        if lifetime > MAX_LIFETIME {
+            return Err(PortError::reject(format!("a URL lives up to 15 minutes, not {lifetime:?}")));
+        }
+        let base = self
+            .inner
+            .base_url
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+            .ok_or_else(|| PortError::fatal("no address is known at which blobs are served"))?;
+        let signer = self.writable()?;
+        let expires = Timestamp(0) + (SystemClock.now() + lifetime).since(Timestamp(0));
+        let signature = signer.sign(Grant { method, key, part, expires });
+        Ok(format!("{base}/blobs/{key}?expires={}&signature={signature}", expires.0))
     }
 
     async fn write(&self, key: &str, body: Bytes, replace: bool) -> Result<Placed, PortError> {
@@ -180,109 +214,57 @@ impl Blobs for DirBlobs {
     }
 
     async fn presign(&self, method: Method, key: &str, lifetime: Duration) -> Result<Presigned, PortError> {
-        keys::check(key)?;
-        if lifetime > MAX_LIFETIME {
-            return Err(PortError::reject(format!("a URL lives up to 15 minutes, not {lifetime:?}")));
-        }
-        let base = self
-            .inner
-            .base_url
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
-            .ok_or_else(|| PortError::fatal("no address is known at which blobs are served"))?;
-        let signer = self.writable()?;
-        let grant = Grant { method, key, expires: Timestamp(0) + (SystemClock.now() + lifetime).since(Timestamp(0)) };
-        let signature = signer.sign(grant);
-        let expires = grant.expires.0;
+        let url = self.url(method, key, None, lifetime)?;
         Ok(Presigned(match method {
-            Method::Get => format!("{base}/blobs/{key}?expires={expires}&signature={signature}"),
-            Method::Put { max_bytes } => {
-                format!("{base}/blobs/{key}?expires={expires}&max_bytes={max_bytes}&signature={signature}")
-            }
+            Method::Get => url,
+            Method::Put { max_bytes } => format!("{url}&max_bytes={max_bytes}"),
         }))
     }
-}
 
-/// A blob that is being written. Dropped before it is finished it leaves nothing.
-#[derive(Debug)]
-pub(super) struct Upload {
-    inner: Arc<Inner>,
-    file: File,
-    temporary: PathBuf,
-    target: PathBuf,
-}
-
-impl Upload {
-    fn begin(inner: Arc<Inner>, key: &str) -> Result<Self, PortError> {
-        let target = keys::path(&inner.data, key);
-        let serial = inner.serial.fetch_add(1, Ordering::Relaxed);
-        let temporary = inner.temporary.join(serial.to_string());
-        let file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&temporary)
-            .map_err(|error| files::port_error("write", &temporary, &error))?;
-        Ok(Self { inner, file, temporary, target })
+    async fn begin_parts(&self, key: &str) -> Result<String, PortError> {
+        keys::check(key)?;
+        self.writable()?;
+        let (inner, key) = (Arc::clone(&self.inner), key.to_owned());
+        blocking(move || inner.parts.begin(&key)).await
     }
 
-    /// Adds to the content. Blocks.
-    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), PortError> {
-        self.file.write_all(bytes).map_err(|error| files::port_error("write", &self.target, &error))
+    async fn presign_part(
+        &self,
+        upload: InParts<'_>,
+        number: u32,
+        max_bytes: u64,
+        lifetime: Duration,
+    ) -> Result<Presigned, PortError> {
+        parts::check(upload.id, number)?;
+        let url = self.url(Method::Put { max_bytes }, upload.key, Some((upload.id, number)), lifetime)?;
+        Ok(Presigned(format!("{url}&max_bytes={max_bytes}&upload={}&part={number}", upload.id)))
     }
 
-    /// Puts the blob to its place, replacing what is there. Blocks until it is durable.
-    pub(super) fn replace(self) -> Result<(), PortError> {
-        self.finish(true).map(drop)
+    async fn complete_parts(&self, upload: InParts<'_>, tags: &[String]) -> Result<bool, PortError> {
+        keys::check(upload.key)?;
+        self.writable()?;
+        let (inner, key, id, tags) =
+            (Arc::clone(&self.inner), upload.key.to_owned(), upload.id.to_owned(), tags.to_vec());
+        blocking(move || parts::complete(&inner, InParts { key: &key, id: &id }, &tags)).await
     }
 
-    fn finish(self, replace: bool) -> Result<Placed, PortError> {
-        self.file
-            .sync_all()
-            .and_then(|()| self.place(replace))
-            .map_err(|error| files::port_error("write", &self.target, &error))
+    async fn abort_parts(&self, upload: InParts<'_>) -> Result<(), PortError> {
+        keys::check(upload.key)?;
+        self.writable()?;
+        let (inner, key, id) = (Arc::clone(&self.inner), upload.key.to_owned(), upload.id.to_owned());
+        blocking(move || inner.parts.remove(InParts { key: &key, id: &id })).await
     }
 
-    fn place(&self, replace: bool) -> io::Result<Placed> {
-        let parent = self.target.parent().unwrap_or(&self.inner.data);
-        // A removal may take the directory away again between the two steps, because it was empty.
-        for _ in 0..100 {
-            let moved = if replace {
-                fs::rename(&self.temporary, &self.target)
-            } else {
-                fs::hard_link(&self.temporary, &self.target)
-            };
-            match moved {
-                Ok(()) => {
-                    files::sync_directory(parent)?;
-                    return Ok(Placed::Written);
-                }
-                Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(Placed::Kept),
-                Err(error) if error.kind() == ErrorKind::NotFound => {
-                    make_parents(parent)?;
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        Err(io::Error::other("its directory is removed again and again"))
-    }
-}
-
-impl Drop for Upload {
-    fn drop(&mut self) {
-        // After a rename there is nothing left. What stays is removed at the next start.
-        let _gone_already = fs::remove_file(&self.temporary);
-    }
-}
-
-/// Makes the directories from `root` down to `directory`. That they are there is on disk once a flush of the last one
-/// is: file systems that keep a log of changes flush what led to a change along with it.
-fn make_parents(directory: &Path) -> io::Result<()> {
-    match DirBuilder::new().recursive(true).mode(0o700).create(directory) {
-        // Removed meanwhile by somebody who found one of them empty: the caller begins again.
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        made => made,
+    async fn drop_abandoned(&self) -> Result<(), PortError> {
+        self.writable()?;
+        let inner = Arc::clone(&self.inner);
+        blocking(move || {
+            let parts = &inner.parts;
+            parts
+                .drop_abandoned(SystemTime::now())
+                .map_err(|error| files::port_error("remove", parts.directory(), &error))
+        })
+        .await
     }
 }
 
@@ -321,6 +303,6 @@ fn read(path: &Path, range: Option<Range<u64>>) -> io::Result<Bytes> {
 }
 
 /// No blob is there: no such file, or a directory on the way is missing.
-fn is_absent(error: &io::Error) -> bool {
+pub(super) fn is_absent(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
 }

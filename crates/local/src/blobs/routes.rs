@@ -15,7 +15,6 @@ use tidegate_engine::ports::{Method, PortError};
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 
 use super::DirBlobs;
-use super::dir::Upload;
 use super::sign::Grant;
 use crate::blocking::blocking;
 
@@ -26,7 +25,7 @@ const PIECE: usize = 256 * 1_024;
 /// [`presign`](tidegate_engine::ports::Blobs::presign). To be merged into the router of the server that
 /// [`DirBlobs::set_base_url`] names.
 ///
-/// Answers: 200 (`GET`), 206 for a `Range`, 201 (`PUT`), 403 when the URL does not allow it or is too old, 404, 413 over
+/// Answers: 200 (`GET`), 206 for a `Range`, 201 (`PUT`, of a part with its tag as `ETag`), 403 when the URL does not allow it or is too old, 404, 413 over
 /// the size that was granted, 416, 503 when it may work later, 507 when the disk is full.
 pub fn blob_routes(blobs: DirBlobs) -> Router {
     Router::new().route("/blobs/{*key}", get(read).put(write)).with_state(blobs)
@@ -36,6 +35,9 @@ pub fn blob_routes(blobs: DirBlobs) -> Router {
 struct Signed {
     expires: u64,
     max_bytes: Option<u64>,
+    /// Of a part: the upload that it belongs to.
+    upload: Option<String>,
+    part: Option<u32>,
     signature: String,
 }
 
@@ -64,7 +66,7 @@ async fn read(
     let Ok(Query(signed)) = signed else {
         return forbidden();
     };
-    let grant = Grant { method: Method::Get, key: &key, expires: Timestamp(signed.expires) };
+    let grant = Grant { method: Method::Get, key: &key, part: None, expires: Timestamp(signed.expires) };
     if signed.max_bytes.is_some() || !blobs.granted(grant, &signed.signature) {
         return forbidden();
     }
@@ -121,10 +123,15 @@ async fn write(
     signed: Result<Query<Signed>, QueryRejection>,
     request: Request,
 ) -> Response {
-    let Ok(Query(Signed { expires, max_bytes: Some(max_bytes), signature })) = signed else {
+    let Ok(Query(Signed { expires, max_bytes: Some(max_bytes), upload, part, signature })) = signed else {
         return forbidden();
     };
-    let grant = Grant { method: Method::Put { max_bytes }, key: &key, expires: Timestamp(expires) };
+    let part = match (&upload, part) {
+        (None, None) => None,
+        (Some(upload), Some(part)) => Some((upload.as_str(), part)),
+        (None, Some(_)) | (Some(_), None) => return forbidden(),
+    };
+    let grant = Grant { method: Method::Put { max_bytes }, key: &key, part, expires: Timestamp(expires) };
     if !blobs.granted(grant, &signature) {
         return forbidden();
     }
@@ -136,8 +143,14 @@ async fn write(
     if announced.is_some_and(|length| length > max_bytes) {
         return too_large();
     }
-    match store(&blobs, &key, request.into_body(), max_bytes).await {
-        Ok(()) => StatusCode::CREATED.into_response(),
+    match store(&blobs, &key, part, request.into_body(), max_bytes).await {
+        Ok(tag) => {
+            let mut response = StatusCode::CREATED.into_response();
+            if let Some(tag) = tag {
+                set(&mut response, header::ETAG, &format!("\"{tag}\""));
+            }
+            response
+        }
         Err(NotStored::TooLarge) => too_large(),
         Err(NotStored::Broken(why)) => refuse(StatusCode::BAD_REQUEST, why),
         Err(NotStored::Failed(error)) => {
@@ -159,8 +172,15 @@ impl From<PortError> for NotStored {
     }
 }
 
-async fn store(blobs: &DirBlobs, key: &str, body: Body, max_bytes: u64) -> Result<(), NotStored> {
-    let mut upload: Option<Upload> = None;
+/// Returns the tag, if it is a part.
+async fn store(
+    blobs: &DirBlobs,
+    key: &str,
+    part: Option<(&str, u32)>,
+    body: Body,
+    max_bytes: u64,
+) -> Result<Option<String>, NotStored> {
+    let mut upload = blobs.upload(key, part).await?;
     let mut stream = body.into_data_stream();
     let mut gathered = BytesMut::new();
     let mut total: u64 = 0;
@@ -173,33 +193,12 @@ async fn store(blobs: &DirBlobs, key: &str, body: Body, max_bytes: u64) -> Resul
         }
         gathered.extend_from_slice(&piece);
         if gathered.len() >= PIECE {
-            let mut begun = match upload.take() {
-                Some(begun) => begun,
-                None => blobs.upload(key).await?,
-            };
             let full = gathered.split().freeze();
-            upload = Some(
-                blocking(move || {
-                    begun.write(&full)?;
-                    Ok(begun)
-                })
-                .await?,
-            );
+            upload = blocking(move || upload.write(&full).map(|()| upload)).await?;
         }
     }
     let rest = gathered.freeze();
-    match upload {
-        // Small: everything in one go.
-        None => tidegate_engine::ports::Blobs::put(blobs, key, rest).await?,
-        Some(mut begun) => {
-            blocking(move || {
-                begun.write(&rest)?;
-                begun.replace()
-            })
-            .await?;
-        }
-    }
-    Ok(())
+    Ok(blocking(move || upload.write(&rest).and_then(|()| upload.replace())).await?)
 }
 
 /// What a `Range` header asks for.

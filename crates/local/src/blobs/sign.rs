@@ -27,6 +27,8 @@ impl fmt::Debug for Signer {
 pub(super) struct Grant<'a> {
     pub(super) method: Method,
     pub(super) key: &'a str,
+    /// Upload and number, where it is a part that is put.
+    pub(super) part: Option<(&'a str, u32)>,
     pub(super) expires: Timestamp,
 }
 
@@ -57,12 +59,13 @@ impl Signer {
 
     fn mac(&self, grant: Grant<'_>) -> Option<Hmac<Sha256>> {
         let mut mac = Hmac::<Sha256>::new_from_slice(&self.key).ok()?;
-        // A key has no line break, so that no two grants have one text.
+        // Keys and ids of uploads have no line break, so that no two grants have one text.
         let method = match grant.method {
             Method::Get => "GET".to_owned(),
             Method::Put { max_bytes } => format!("PUT {max_bytes}"),
         };
-        mac.update(format!("tidegate blob 1\n{method}\n{}\n{}", grant.key, grant.expires.0).as_bytes());
+        let part = grant.part.map(|(upload, number)| format!(" part {number} {upload}")).unwrap_or_default();
+        mac.update(format!("tidegate blob 1\n{method}{part}\n{}\n{}", grant.key, grant.expires.0).as_bytes());
         Some(mac)
     }
 }
@@ -81,7 +84,7 @@ mod tests {
         let path = directory.path().join("blob-key");
         let signer = Signer::open(&path).unwrap();
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        let grant = Grant { method: Method::Put { max_bytes: 10 }, key: "a/b", expires: Timestamp(1_000) };
+        let grant = Grant { method: Method::Put { max_bytes: 10 }, key: "a/b", part: None, expires: Timestamp(1_000) };
         let signature = signer.sign(grant);
         assert_eq!(signature.len(), 64);
         assert!(signer.verify(grant, &signature));
@@ -92,8 +95,13 @@ mod tests {
             Grant { method: Method::Get, ..grant },
             Grant { key: "a/c", ..grant },
             Grant { expires: Timestamp(1_001), ..grant },
+            Grant { part: Some(("0a", 1)), ..grant },
         ] {
             assert!(!signer.verify(other, &signature), "{other:?}");
+        }
+        let part = Grant { part: Some(("0a", 1)), ..grant };
+        for other in [grant, Grant { part: Some(("0a", 2)), ..grant }, Grant { part: Some(("0b", 1)), ..grant }] {
+            assert!(!signer.verify(other, &signer.sign(part)), "{other:?}");
         }
         for forged in ["", "00", &signature[..62], &format!("{signature}00"), "zz"] {
             assert!(!signer.verify(grant, forged), "{forged}");
