@@ -53,6 +53,15 @@ impl Asked {
     }
 }
 
+/// Whether nobody on the way to an address could read what is sent there: it is encrypted, or it does not leave this machine.
+pub fn is_unread(url: &str) -> bool {
+    let Some((protocol, host, _)) = parts(url) else { return false };
+    let digits = |port: &str| port.bytes().all(|b| b.is_ascii_digit());
+    let host = host.rsplit_once(':').filter(|(_, port)| digits(port)).map_or(host, |(host, _)| host);
+    let own = host == "localhost" || host == "[::1]" || host.starts_with("127.");
+    own || protocol.eq_ignore_ascii_case("https")
+}
+
 /// Whether a URL is one for which git may need a credential of this kind.
 pub fn is_http(url: &str) -> bool {
     parts(url).is_some()

@@ -366,13 +366,10 @@ fn tokens(
 
 /// Why a token cannot be used at an address, if so.
 fn no_place_for_a_token(url: &str) -> Option<String> {
-    let Some(host) = tidegate_git::credential::host(url) else {
+    if tidegate_git::credential::host(url).is_none() {
         return Some(format!("a token is of use over HTTP only, and the address is `{url}`"));
-    };
-    let host =
-        host.rsplit_once(':').filter(|(_, port)| port.bytes().all(|b| b.is_ascii_digit())).map_or(host, |(h, _)| h);
-    let own = host == "localhost" || host == "[::1]" || host.starts_with("127.");
-    let open = !own && url.get(..7).is_some_and(|start| start.eq_ignore_ascii_case("http://"));
+    }
+    let open = !tidegate_git::credential::is_unread(url);
     open.then(|| format!("everybody on the way could read the token: write `https` in the address `{url}`"))
 }
 

@@ -4,7 +4,7 @@
 //! there (not written yet, or deleted) makes a sentence vaguer, never missing.
 
 mod needs;
-mod words;
+pub(crate) mod words;
 
 use std::collections::BTreeMap;
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// `1 job`, `3 jobs`.
-pub(super) fn count(n: u32, one: &str, many: &str) -> String {
+pub(crate) fn count(n: u32, one: &str, many: &str) -> String {
     if n == 1 { format!("1 {one}") } else { format!("{n} {many}") }
 }
 
@@ -19,7 +19,7 @@ pub(super) fn list(items: &[String], most: usize) -> String {
 }
 
 /// `45 s`, `12 min`, `3 h 5 min`, `2 d`.
-pub(super) fn span(span: Duration) -> String {
+pub(crate) fn span(span: Duration) -> String {
     let seconds = span.as_secs();
     match seconds {
         0..=119 => format!("{seconds} s"),

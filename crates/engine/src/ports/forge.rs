@@ -3,7 +3,9 @@ use std::fmt;
 use async_trait::async_trait;
 use bytes::Bytes;
 use tidegate_core::ids::{CommitSha, RepositoryId, RepositoryName};
+use tidegate_core::report::Check;
 pub use tidegate_core::report::StatusState;
+use tidegate_core::time::Timestamp;
 
 use super::PortError;
 
@@ -137,6 +139,67 @@ pub struct PullRequestSide {
     pub repository_name: Option<RepositoryName>,
 }
 
+/// How results are shown.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Shows {
+    /// As check runs: GitHub lets Apps alone make them.
+    Checks,
+    /// As commit statuses.
+    Statuses,
+}
+
+/// A check run that is there.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct KnownCheck {
+    /// The forge's id of it.
+    pub id: u64,
+    /// How many annotations it has.
+    pub annotations: usize,
+}
+
+/// A ref as a forge lists it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ListedRef {
+    /// The full name.
+    pub name: String,
+    /// What it points to: a commit, or the object of an annotated tag.
+    pub target: CommitSha,
+}
+
+/// A delivery as a forge lists it: one try.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ListedDelivery {
+    /// The forge's id of this try.
+    pub id: u64,
+    /// The same for every try of one delivery.
+    pub guid: String,
+    /// When it was tried.
+    pub at: Timestamp,
+    /// What it tells of, such as `push`.
+    pub event: String,
+    /// What happened, such as `opened`.
+    pub action: Option<String>,
+    /// The repository that it is about, if it is about one.
+    pub repository: Option<RepositoryId>,
+    /// Whether it arrived.
+    pub arrived: bool,
+    /// The HTTP status that we answered; 0 when we did not.
+    pub status: u16,
+    /// What the forge says of it.
+    pub words: String,
+    /// It was asked for again.
+    pub again: bool,
+}
+
+/// Deliveries, newest first.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct DeliveryPage {
+    /// This page.
+    pub deliveries: Vec<ListedDelivery>,
+    /// By what the next one is asked for, if there is one.
+    pub next: Option<String>,
+}
+
 /// Where results are shown, and who knows what people may do.
 #[async_trait]
 pub trait Forge: fmt::Debug + Send + Sync {
@@ -158,4 +221,56 @@ pub trait Forge: fmt::Debug + Send + Sync {
     ///
     /// Errors: [`PortError::Reject`] when access is refused.
     async fn pull_request(&self, repository: &RepositorySource, number: u64) -> Result<Option<PullRequest>, PortError>;
+
+    /// How results are shown.
+    fn shows(&self) -> Shows;
+
+    /// Whose limits requests about a repository count against: an installation of an App, or a token.
+    ///
+    /// Errors: [`PortError::Reject`] where there is no access.
+    async fn lane(&self, repository: &RepositorySource) -> Result<String, PortError>;
+
+    /// The newest check run of this name on a commit with this `external_id`: whether one whose answer was lost was made.
+    async fn find_check(
+        &self,
+        repository: &RepositorySource,
+        commit: &CommitSha,
+        check: &Check,
+    ) -> Result<Option<KnownCheck>, PortError>;
+
+    /// Makes a check run, with as many annotations as one request may carry. Not to be repeated blindly: ask
+    /// [`Forge::find_check`] after a lost answer.
+    ///
+    /// Errors: [`PortError::Reject`] when the forge does not know the commit, or does not let us.
+    async fn create_check(
+        &self,
+        repository: &RepositorySource,
+        commit: &CommitSha,
+        check: &Check,
+    ) -> Result<KnownCheck, PortError>;
+
+    /// Brings a check run up to date, and adds as many of its annotations as one request may carry, after those that it has.
+    /// `None` when it is not there any more.
+    ///
+    /// Errors: [`PortError::Reject`] when the forge does not let us.
+    async fn update_check(
+        &self,
+        repository: &RepositorySource,
+        known: KnownCheck,
+        check: &Check,
+    ) -> Result<Option<KnownCheck>, PortError>;
+
+    /// Every branch and tag as it is now.
+    ///
+    /// Errors: [`PortError::Reject`] where there is no access.
+    async fn refs(&self, repository: &RepositorySource) -> Result<Vec<ListedRef>, PortError>;
+
+    /// Deliveries of the last days, newest first; empty where the forge does not tell us of them. `after` is
+    /// [`DeliveryPage::next`] of the page before.
+    async fn deliveries(&self, after: Option<&str>) -> Result<DeliveryPage, PortError>;
+
+    /// Asks for a delivery once more, by the id of one of its tries. It comes with the same guid.
+    ///
+    /// Errors: [`PortError::Reject`] when it is not kept any more.
+    async fn redeliver(&self, id: u64) -> Result<(), PortError>;
 }

@@ -14,9 +14,19 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
 /// How much of an error's body is read, in bytes.
 const ERROR_LIMIT: usize = 16 * 1024;
 
+/// Who asked.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Who {
+    /// Somebody with a token.
+    Token,
+    /// An App, for itself or for one of its installations.
+    App,
+}
+
 /// What was asked for, for people.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Wish<'a> {
+    pub(crate) who: Who,
     /// Begins the message of a failure.
     pub(crate) what: &'a str,
     /// The permission without which it is forbidden, such as `write access to commit statuses`.
@@ -61,13 +71,20 @@ impl Refusal {
             _ if status.is_server_error() || *status == StatusCode::REQUEST_TIMEOUT => {
                 PortError::Retry { after: asked_pause(headers, false), why: said }
             }
-            StatusCode::UNAUTHORIZED => {
-                PortError::fatal(format!("{said}: the token is wrong, revoked or expired, set a new one"))
-            }
-            StatusCode::FORBIDDEN => PortError::reject(format!("{said}: the token needs {}", wish.needs)),
-            StatusCode::NOT_FOUND => {
-                PortError::reject(format!("{said}: there is no such repository, or the token may not see it"))
-            }
+            StatusCode::UNAUTHORIZED => PortError::fatal(match wish.who {
+                Who::Token => format!("{said}: the token is wrong, revoked or expired, set a new one"),
+                Who::App => {
+                    format!("{said}: the App's id or private key is wrong, or the clock: see `tidegate github doctor`")
+                }
+            }),
+            StatusCode::FORBIDDEN => PortError::reject(match wish.who {
+                Who::Token => format!("{said}: the token needs {}", wish.needs),
+                Who::App => format!("{said}: the App needs {}", wish.needs),
+            }),
+            StatusCode::NOT_FOUND => PortError::reject(match wish.who {
+                Who::Token => format!("{said}: there is no such repository, or the token may not see it"),
+                Who::App => format!("{said}: there is no such repository, or the App is not installed there"),
+            }),
             _ if status.is_redirection() => PortError::reject(format!(
                 "{said}: it points to `{}`, which is not followed: correct `full_name` of the repository",
                 header(headers, LOCATION.as_str()).map_or_else(String::new, |to| cut(to, 200))

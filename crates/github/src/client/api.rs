@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue, LOCATION, USER_AGENT};
+use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue, LINK, LOCATION, USER_AGENT};
 use reqwest::{Method, StatusCode, Url, redirect};
 use serde::de::DeserializeOwned;
 use tidegate_engine::ports::{PortError, RepositorySource};
@@ -32,7 +32,7 @@ impl fmt::Debug for Api {
 }
 
 /// A request, ready to be sent with any credential.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Call {
     method: Method,
     url: Url,
@@ -44,6 +44,14 @@ impl Call {
     pub(crate) fn json(mut self, body: &impl serde::Serialize) -> Result<Self, PortError> {
         self.body = Some(serde_json::to_vec(body).map_err(|error| PortError::fatal(error.to_string()))?);
         Ok(self)
+    }
+}
+
+impl Call {
+    /// With this in the query.
+    pub(crate) fn query(mut self, name: &str, value: &str) -> Self {
+        self.url.query_pairs_mut().append_pair(name, value);
+        self
     }
 }
 
@@ -159,6 +167,20 @@ fn followed(method: &Method, answer: &reqwest::Response) -> Option<Url> {
         StatusCode::MOVED_PERMANENTLY | StatusCode::FOUND => *method == Method::GET,
         _ => false,
     };
-    let to = answer.url().join(header(answer.headers(), LOCATION.as_str())?).ok()?;
+    let mut to = answer.url().join(header(answer.headers(), LOCATION.as_str())?).ok()?;
+    if to.query().is_none() {
+        // Which page, for one: the new address is that of the thing.
+        to.set_query(answer.url().query());
+    }
     (keeps_method && to.origin() == answer.url().origin()).then_some(to)
+}
+
+/// By what the next page of a list is asked for: the value of this parameter in the address of `rel="next"`.
+pub(crate) fn next_page(headers: &HeaderMap, parameter: &str) -> Option<String> {
+    let links = header(headers, LINK.as_str())?;
+    let next = links.split(',').find(|link| link.contains("rel=\"next\""))?;
+    let address = next.split_once('<')?.1.split_once('>')?.0;
+    // Only this is taken of it: addresses are made here.
+    let url = Url::parse(address).ok()?;
+    url.query_pairs().find(|(name, _)| name == parameter).map(|(_, value)| value.into_owned())
 }

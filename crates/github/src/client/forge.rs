@@ -2,13 +2,15 @@ use async_trait::async_trait;
 use reqwest::{Method, StatusCode};
 use serde::{Deserialize, Serialize};
 use tidegate_core::ids::{CommitSha, RepositoryId, RepositoryName};
+use tidegate_core::report::Check;
 use tidegate_engine::ports::{
-    CommitStatus, Forge, Permission, PortError, PullRequest, PullRequestSide, PullRequestState, RepositorySource,
-    StatusState,
+    CommitStatus, DeliveryPage, Forge, KnownCheck, ListedRef, Permission, PortError, PullRequest, PullRequestSide,
+    PullRequestState, RepositorySource, Shows, StatusState,
 };
 
-use super::GitHub;
-use super::answer::{Wish, cut};
+use super::answer::cut;
+use super::{Auth, GitHub};
+use crate::app::Purpose;
 
 /// GitHub's own limit of a status description, in characters.
 const DESCRIPTION_LIMIT: usize = 140;
@@ -103,9 +105,9 @@ impl Forge for GitHub {
         status: &CommitStatus,
     ) -> Result<(), PortError> {
         let what = format!("status `{}` of {}@{}", status.context, repository.full_name, commit.short());
-        let wish = Wish { what: &what, needs: "write access to commit statuses" };
+        let wish = self.wish(&what, "write access to commit statuses");
         let call =
-            self.api.of_repository(Method::POST, repository, &["statuses", commit.as_str()])?.json(&NewStatus {
+            self.api().of_repository(Method::POST, repository, &["statuses", commit.as_str()])?.json(&NewStatus {
                 state: match status.state {
                     StatusState::Pending => "pending",
                     StatusState::Success => "success",
@@ -116,7 +118,7 @@ impl Forge for GitHub {
                 description: &cut(&status.description, DESCRIPTION_LIMIT),
                 target_url: status.target_url.as_deref(),
             })?;
-        self.send(wish, call).await.map(|_| ())
+        self.send(repository, Purpose::Statuses, wish, call).await.map(|_| ())
     }
 
     async fn permission(&self, repository: &RepositorySource, login: &str) -> Result<Permission, PortError> {
@@ -124,9 +126,9 @@ impl Forge for GitHub {
             return Ok(Permission::None);
         }
         let what = format!("permission of `{login}` in {}", repository.full_name);
-        let wish = Wish { what: &what, needs: "read access to metadata" };
-        let call = self.api.of_repository(Method::GET, repository, &["collaborators", login, "permission"])?;
-        let answer: PermissionAnswer = match self.try_send(wish, call).await? {
+        let wish = self.wish(&what, "read access to metadata");
+        let call = self.api().of_repository(Method::GET, repository, &["collaborators", login, "permission"])?;
+        let answer: PermissionAnswer = match self.try_send(repository, Purpose::People, wish, call).await? {
             Ok(answer) => super::Api::read(wish, answer).await?,
             // Other answers with this status speak of the repository.
             Err(refusal) if refusal.status == StatusCode::NOT_FOUND && refusal.message.ends_with("is not a user") => {
@@ -141,9 +143,9 @@ impl Forge for GitHub {
 
     async fn pull_request(&self, repository: &RepositorySource, number: u64) -> Result<Option<PullRequest>, PortError> {
         let what = format!("pull request {number} of {}", repository.full_name);
-        let wish = Wish { what: &what, needs: "read access to pull requests" };
-        let call = self.api.of_repository(Method::GET, repository, &["pulls", &number.to_string()])?;
-        let answer: PullAnswer = match self.try_send(wish, call).await? {
+        let wish = self.wish(&what, "read access to pull requests");
+        let call = self.api().of_repository(Method::GET, repository, &["pulls", &number.to_string()])?;
+        let answer: PullAnswer = match self.try_send(repository, Purpose::Pulls, wish, call).await? {
             Ok(answer) => super::Api::read(wish, answer).await?,
             Err(refusal) if refusal.status == StatusCode::NOT_FOUND => return Ok(None),
             Err(refusal) => return Err(refusal.classify(wish)),
@@ -161,5 +163,58 @@ impl Forge for GitHub {
             head: side(answer.head),
             base: side(answer.base),
         }))
+    }
+
+    fn shows(&self) -> Shows {
+        match &self.auth {
+            Auth::Token { .. } => Shows::Statuses,
+            Auth::App(_) => Shows::Checks,
+        }
+    }
+
+    async fn lane(&self, repository: &RepositorySource) -> Result<String, PortError> {
+        match &self.auth {
+            Auth::Token { .. } => Ok("token".to_owned()),
+            Auth::App(app) => app.installation(repository).await.map(|id| format!("installation-{id}")),
+        }
+    }
+
+    async fn find_check(
+        &self,
+        repository: &RepositorySource,
+        commit: &CommitSha,
+        check: &Check,
+    ) -> Result<Option<KnownCheck>, PortError> {
+        self.find(repository, commit, check).await
+    }
+
+    async fn create_check(
+        &self,
+        repository: &RepositorySource,
+        commit: &CommitSha,
+        check: &Check,
+    ) -> Result<KnownCheck, PortError> {
+        self.create(repository, commit, check).await
+    }
+
+    async fn update_check(
+        &self,
+        repository: &RepositorySource,
+        known: KnownCheck,
+        check: &Check,
+    ) -> Result<Option<KnownCheck>, PortError> {
+        self.update(repository, known, check).await
+    }
+
+    async fn refs(&self, repository: &RepositorySource) -> Result<Vec<ListedRef>, PortError> {
+        self.list_refs(repository).await
+    }
+
+    async fn deliveries(&self, after: Option<&str>) -> Result<DeliveryPage, PortError> {
+        self.list_deliveries(after).await
+    }
+
+    async fn redeliver(&self, id: u64) -> Result<(), PortError> {
+        self.ask_again(id).await
     }
 }

@@ -1,26 +1,40 @@
 //! GitHub's REST API, as far as the engine needs it.
 
-mod answer;
-mod api;
+pub(crate) mod answer;
+pub(crate) mod api;
+mod checks;
 mod forge;
+mod lost;
 mod none;
 
-use reqwest::Url;
+use std::sync::Arc;
+
 use reqwest::header::HeaderValue;
+use reqwest::{StatusCode, Url};
 use secrecy::{ExposeSecret as _, SecretString};
-use tidegate_engine::ports::PortError;
+use tidegate_engine::ports::{PortError, RepositorySource};
 
 pub use none::NoForge;
 
-use answer::{Refusal, Wish};
+use answer::{Refusal, Who, Wish};
 use api::{Api, Call};
 
-/// GitHub, with a token.
+use crate::app::{App, Purpose, Scope};
+
+/// GitHub: with a token, or as an App.
 #[derive(Clone, Debug)]
 pub struct GitHub {
-    api: Api,
-    // Marked as sensitive: it shows as such in Debug.
-    authorization: HeaderValue,
+    auth: Auth,
+}
+
+#[derive(Clone, Debug)]
+enum Auth {
+    Token {
+        api: Api,
+        // Marked as sensitive: it shows as such in Debug.
+        authorization: HeaderValue,
+    },
+    App(Arc<App>),
 }
 
 /// Why there can be no client.
@@ -46,22 +60,70 @@ impl GitHub {
     /// # Errors
     /// See [`SetUpError`].
     pub fn new(api_base: Url, token: &SecretString) -> Result<Self, SetUpError> {
-        Ok(Self { api: Api::new(api_base)?, authorization: bearer(token)? })
+        Ok(Self { auth: Auth::Token { api: Api::new(api_base)?, authorization: bearer(token)? } })
     }
 
-    /// Sends it; `Ok(Err(_))` is an answer other than success.
-    async fn try_send(&self, wish: Wish<'_>, call: Call) -> Result<Result<reqwest::Response, Refusal>, PortError> {
-        self.api.send(wish, call, &self.authorization).await
+    /// A client that asks as an App: with a token of the installation, for what is asked and for nothing else.
+    pub fn with_app(app: Arc<App>) -> Self {
+        Self { auth: Auth::App(app) }
+    }
+
+    fn api(&self) -> &Api {
+        match &self.auth {
+            Auth::Token { api, .. } => api,
+            Auth::App(app) => &app.api,
+        }
+    }
+
+    fn wish<'a>(&self, what: &'a str, needs: &'a str) -> Wish<'a> {
+        let who = match self.auth {
+            Auth::Token { .. } => Who::Token,
+            Auth::App(_) => Who::App,
+        };
+        Wish { who, what, needs }
+    }
+
+    /// Sends it about a repository; `Ok(Err(_))` is an answer other than success. A token of an App that is refused, because
+    /// somebody revoked it, is replaced once.
+    async fn try_send(
+        &self,
+        repository: &RepositorySource,
+        purpose: Purpose,
+        wish: Wish<'_>,
+        call: Call,
+    ) -> Result<Result<reqwest::Response, Refusal>, PortError> {
+        let app = match &self.auth {
+            Auth::Token { api, authorization } => return api.send(wish, call, authorization).await,
+            Auth::App(app) => app,
+        };
+        let authorization = || async {
+            let token = app.token(repository, purpose).await?;
+            bearer(&token).map_err(|error| PortError::fatal(error.to_string()))
+        };
+        let first = authorization().await?;
+        match app.api.send(wish, call.clone(), &first).await? {
+            Err(refusal) if refusal.status == StatusCode::UNAUTHORIZED => {
+                app.forget(Scope { repository: repository.id, purpose }, &first).await;
+                app.api.send(wish, call, &authorization().await?).await
+            }
+            answer => Ok(answer),
+        }
     }
 
     /// Sends it and wants success.
-    async fn send(&self, wish: Wish<'_>, call: Call) -> Result<reqwest::Response, PortError> {
-        self.try_send(wish, call).await?.map_err(|refusal| refusal.classify(wish))
+    async fn send(
+        &self,
+        repository: &RepositorySource,
+        purpose: Purpose,
+        wish: Wish<'_>,
+        call: Call,
+    ) -> Result<reqwest::Response, PortError> {
+        self.try_send(repository, purpose, wish, call).await?.map_err(|refusal| refusal.classify(wish))
     }
 }
 
 /// The header that carries a token.
-fn bearer(token: &SecretString) -> Result<HeaderValue, SetUpError> {
+pub(crate) fn bearer(token: &SecretString) -> Result<HeaderValue, SetUpError> {
     let mut value =
         HeaderValue::try_from(format!("Bearer {}", token.expose_secret())).map_err(|_| SetUpError::Token)?;
     value.set_sensitive(true);

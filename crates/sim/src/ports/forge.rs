@@ -2,7 +2,11 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use tidegate_core::ids::{CommitSha, RepositoryId};
-use tidegate_engine::ports::{CommitStatus, Forge, Permission, PortError, PullRequest, RepositorySource};
+use tidegate_core::report::Check;
+use tidegate_engine::ports::{
+    CommitStatus, DeliveryPage, Forge, KnownCheck, ListedRef, Permission, PortError, PullRequest, RepositorySource,
+    Shows,
+};
 
 use crate::exec::lock;
 use crate::sabotage::Sabotage;
@@ -56,5 +60,52 @@ impl Forge for World {
         let known = lock(&self.forge).pulls.get(&(repository.id, number)).cloned();
         self.after(fate).await?;
         Ok(known)
+    }
+
+    fn shows(&self) -> Shows {
+        Shows::Statuses
+    }
+
+    async fn lane(&self, _: &RepositorySource) -> Result<String, PortError> {
+        Ok("simulated".to_owned())
+    }
+
+    async fn find_check(
+        &self,
+        _: &RepositorySource,
+        _: &CommitSha,
+        _: &Check,
+    ) -> Result<Option<KnownCheck>, PortError> {
+        Err(PortError::reject("simulated: checks are for Apps"))
+    }
+
+    async fn create_check(&self, _: &RepositorySource, _: &CommitSha, _: &Check) -> Result<KnownCheck, PortError> {
+        Err(PortError::reject("simulated: checks are for Apps"))
+    }
+
+    async fn update_check(
+        &self,
+        _: &RepositorySource,
+        _: KnownCheck,
+        _: &Check,
+    ) -> Result<Option<KnownCheck>, PortError> {
+        Err(PortError::reject("simulated: checks are for Apps"))
+    }
+
+    async fn refs(&self, repository: &RepositorySource) -> Result<Vec<ListedRef>, PortError> {
+        let fate = self.before(Side::Forge).await?;
+        let refs = lock(&self.git).repos.get(&repository.id).map(|repo| repo.refs.clone()).unwrap_or_default();
+        self.after(fate).await?;
+        let listed =
+            refs.into_iter().filter_map(|(name, sha)| Some(ListedRef { name, target: CommitSha::new(sha).ok()? }));
+        Ok(listed.filter(|listed| !listed.target.is_zero()).collect())
+    }
+
+    async fn deliveries(&self, _: Option<&str>) -> Result<DeliveryPage, PortError> {
+        Ok(DeliveryPage::default())
+    }
+
+    async fn redeliver(&self, _: u64) -> Result<(), PortError> {
+        Err(PortError::reject("simulated: people press the button"))
     }
 }

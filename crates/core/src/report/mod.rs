@@ -1,6 +1,14 @@
 //! What the forge should show for a build.
 
+mod check;
+mod pace;
+mod words;
+
 use serde::{Deserialize, Serialize};
+
+pub use check::{Check, CheckState, Conclusion, Mark, SUMMARY_LIMIT, Subject};
+pub use pace::{Lane, SLOT_LIFE};
+pub use words::{Sources, build_check, is_culprit, job_check};
 
 use crate::build::{Build, BuildState, Graph, JobState};
 use crate::ids::JobIndex;

@@ -1,0 +1,10 @@
+//! Authentication as a GitHub App: JSON web tokens for the App itself, tokens of installations for everything else.
+
+mod credentials;
+mod key;
+mod tokens;
+
+pub use credentials::AppCredentials;
+pub use key::{AppKey, KeyError};
+pub use tokens::App;
+pub(crate) use tokens::{Purpose, Scope};
