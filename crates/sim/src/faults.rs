@@ -47,10 +47,42 @@ faults! {
     SweepDown "sweep-down" "no sweep runs for up to an hour",
     Git "git" "repositories cannot be read for a while",
     Forge "forge" "GitHub does not take statuses",
+    Services "services" "services that are to be told of builds fail, or their answers are lost",
     Deliveries "deliveries" "deliveries are doubled, delayed, reordered, redelivered",
     Forged "forged" "strangers send deliveries that are not signed",
     Rogue "rogue" "machines ask for what is not theirs",
     People "people" "people cancel and retry at any moment",
+}
+
+/// How often things go wrong in a world of [`crate::interrupted`], where nothing else does.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Rates {
+    /// Machines that the cloud takes.
+    pub(crate) interrupted: f64,
+    /// Messages that come twice.
+    pub(crate) doubled: f64,
+    /// Calls of the store that fail, before or after their effect.
+    pub(crate) failing: f64,
+}
+
+impl Rates {
+    /// The faults that these are rates of.
+    pub(crate) fn faults(self) -> Faults {
+        let on = |faults: Faults, fault, rate: f64| if rate > 0.0 { faults.with(fault) } else { faults };
+        let faults = on(Faults::NONE, Fault::Interrupt, self.interrupted);
+        let faults = on(faults, Fault::Duplicate, self.doubled);
+        on(on(faults, Fault::Throttle, self.failing), Fault::LostWrite, self.failing)
+    }
+
+    /// The rate of one kind of a fault, of which `Duplicate` has two: sent twice, and again after its deletion.
+    pub(crate) fn of(self, fault: Fault) -> f64 {
+        match fault {
+            Fault::Interrupt => self.interrupted,
+            Fault::Duplicate => self.doubled / 2.0,
+            Fault::Throttle | Fault::LostWrite => self.failing / 2.0,
+            _ => 0.0,
+        }
+    }
 }
 
 /// Which faults are on.

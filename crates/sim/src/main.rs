@@ -4,6 +4,7 @@
 mod build;
 mod exec;
 mod faults;
+mod interrupted;
 mod ports;
 #[cfg(test)]
 mod regressions;
@@ -100,6 +101,9 @@ enum Verb {
     },
     /// Run one build of a pipeline, whose jobs all succeed, in a world without faults, and say what it costs.
     Build(build::Args),
+    /// Run the same builds with and without interrupted machines, doubled messages and failing calls of the store, and compare
+    /// how they and their jobs end.
+    Interrupted(interrupted::Args),
     /// List the faults.
     Faults,
 }
@@ -165,6 +169,7 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
         Verb::Build(args) => build::main(&args),
+        Verb::Interrupted(args) => interrupted::main(&args),
         Verb::Faults => {
             for fault in Fault::ALL {
                 println!("{:<14} {}", fault.name(), fault.what());
@@ -254,20 +259,36 @@ fn many(
             });
         }
     });
+    let seeds = seed.load(Ordering::Relaxed) - seeds_from;
     if let Some(mut sum) = lock(&total).take() {
         sum.seconds = started.elapsed().as_secs_f64();
         report(&sum);
+        println!("{}", sum.verdict(plan.faults, seeds, seeds_from));
     }
-    println!("{} seeds from {seeds_from}", seed.load(Ordering::Relaxed) - seeds_from);
     if failed.load(Ordering::Relaxed) { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
 impl Outcome {
+    /// What was promised, counted: the first broken promise of each world, of which the others may be consequences.
+    fn verdict(&self, faults: Faults, seeds: u64, seeds_from: u64) -> String {
+        let broken = |is: &dyn Fn(&str) -> bool| self.violations.iter().filter(|v| is(v.invariant)).count();
+        let (builds, twice, red) = (broken(&|i| i == "I1"), broken(&|i| i == "I3"), broken(&|i| i == "I11"));
+        let others = self.violations.len() - builds - twice - red;
+        let doubled = self.violations.iter().filter(|v| v.invariant == "I1" && v.more).count();
+        let lost = builds - doubled;
+        let faults = if faults == Faults::all() { "every fault".to_owned() } else { format!("faults {faults}") };
+        format!(
+            "{lost} builds lost, {doubled} doubled, {twice} attempts run twice, {red} red for a cause of ours or the \
+             cloud's, {others} other promises broken; {seeds} seeds from {seeds_from}, {faults}, {} crashes; {:.0} s",
+            self.crashes, self.seconds
+        )
+    }
+
     fn add(&mut self, other: Outcome) {
         for (what, count) in other.counts {
             *self.counts.entry(what).or_default() += count;
         }
-        self.violations.extend(other.violations);
+        self.violations.extend(other.violations.into_iter().take(1));
         self.events += other.events;
         self.points += other.points;
         self.crashes += other.crashes;

@@ -34,9 +34,15 @@ pub(crate) struct Outcome {
 
 /// Runs a world to its end, or to its first violation.
 pub(crate) fn run(plan: Plan) -> Outcome {
+    run_and(plan, |_| ()).0
+}
+
+/// As [`run`], with what is read of the world at its end.
+pub(crate) fn run_and<T>(plan: Plan, read: impl FnOnce(&World) -> T) -> (Outcome, T) {
     let started = Instant::now();
     let world = World::new(plan);
     story(&world);
+    let said = read(&world);
     let outcome = {
         let mut ledger = lock(&world.ledger);
         let attempts = ledger.builds.values().flat_map(|b| b.attempts.values()).map(|t| t.len() as u64).sum();
@@ -58,7 +64,7 @@ pub(crate) fn run(plan: Plan) -> Outcome {
     };
     let trace = world.take_trace();
     world.end();
-    Outcome { trace, ..outcome }
+    (Outcome { trace, ..outcome }, said)
 }
 
 fn story(world: &World) {
@@ -85,6 +91,10 @@ fn story(world: &World) {
         let people = world.clone();
         world.spawn(async move { people.wish_for_builds().await });
     }
+    if world.plan.even.is_none() {
+        let curious = world.clone();
+        world.spawn(async move { curious.ask_why().await });
+    }
     let done = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
     {
         let (world, done) = (world.clone(), std::sync::Arc::clone(&done));
@@ -99,6 +109,11 @@ fn story(world: &World) {
     world.exec.run_until(u64::MAX / 4, || stop() || done.load(Ordering::Relaxed));
     let tail = if world.plan.faults == Faults::NONE { MINUTE } else { 5 * MINUTE };
     world.exec.run_until(world.now() + tail, failed.clone());
+    // Where the outcomes are compared, bad times last until there are outcomes.
+    let until = world.now() + 10 * LIVENESS;
+    while world.plan.even.is_some() && !world.unfinished().is_empty() && world.now() < until {
+        world.exec.run_until(world.now() + MINUTE, failed.clone());
+    }
     // Good times: whatever was left in a mess must come right by itself.
     world.calm.store(true, Ordering::Relaxed);
     world.event(|| "the faults stop".to_owned());
@@ -106,10 +121,15 @@ fn story(world: &World) {
     let mut unfinished = Vec::new();
     // Late redeliveries may still make builds: a while without any is the end.
     let mut quiet = 0;
+    let mut looked_after = world.now() + 2 * MINUTE;
     while lock(&world.ledger).violations.is_empty() && quiet < 2 {
         world.exec.run_until(world.now() + 60 * SECOND, failed.clone());
         unfinished = world.unfinished();
         quiet = if unfinished.is_empty() { quiet + 1 } else { 0 };
+        if unfinished.iter().any(|what| what.contains(":Blocked#")) && world.now() > looked_after {
+            world.look_after_blocked();
+            looked_after = world.now() + 5 * MINUTE;
+        }
         if world.now() > until {
             break;
         }
@@ -149,9 +169,10 @@ fn story(world: &World) {
     }
 }
 
-/// No machine is alive, and every build is over.
+/// No machine is alive, every build is over, and everybody was told.
 fn at_rest(world: &World) -> bool {
-    lock(&world.cloud).alive().next().is_none() && world.unfinished().is_empty()
+    let untold = lock(&world.store).partitions.contains_key("unreported");
+    !untold && lock(&world.cloud).alive().next().is_none() && world.unfinished().is_empty()
 }
 
 /// Looks for a smaller plan that fails by the same invariant.

@@ -126,7 +126,7 @@ pub(crate) fn of_put(world: &World, mut put: Put) -> Option<Put> {
             if let Ok(build::Input::Ended(mut ended)) = envelope::open::<build::Input>(&put.body) {
                 match sabotage {
                     Sabotage::LetterLost if ended.job.0 == 0 => return None,
-                    Sabotage::LossCountedAsFailure if ended.cause == Cause::Lost => {
+                    Sabotage::LossCountedAsFailure if matches!(ended.cause, Cause::Lost | Cause::Interrupted) => {
                         (ended.cause, ended.exit_status) = (Cause::Exit, Some(255));
                     }
                     Sabotage::ResultBeforeUploads => ended.uploads = 0,

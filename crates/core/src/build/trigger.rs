@@ -35,6 +35,11 @@ impl Build {
         let Some(StepKind::Trigger(step)) = graph.job(job).map(|j| &j.step.kind) else { return };
         let canceled = self.cancel.is_some();
         let Some(cell) = self.cells.get_mut(job.0 as usize).filter(|cell| cell.attempt == number) else { return };
+        // A build that nobody waits for may be over before its step has learnt that it was made: how it ended is all the same.
+        let end = match end {
+            TriggerEnd::Ended(_) if step.asynchronous && cell.state == JobState::Scheduled => TriggerEnd::Made,
+            end => end,
+        };
         let soft = |status| if step.soft_fail.covers(status) { JobState::SoftFailed } else { JobState::Failed };
         let next = match end {
             TriggerEnd::Made => {

@@ -5,6 +5,7 @@ mod clock;
 mod cloud;
 mod forge;
 mod git;
+mod outbound;
 mod queue;
 mod secrets;
 mod store;

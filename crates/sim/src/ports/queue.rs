@@ -225,6 +225,9 @@ impl Queue for World {
         }
         self.event(|| format!("send {queue} {}", &message.body[..message.body.len().min(60)]));
         self.observe_send(queue, &message.body);
+        if self.plan.even.is_some() {
+            self.count("queue: messages");
+        }
         let wakers = lock(&self.queue).put(queue, fresh(&message.body, message.group.as_ref()), visible, now);
         wakers.into_iter().for_each(Waker::wake);
         if self.fault(Fault::Duplicate, 0.02) {

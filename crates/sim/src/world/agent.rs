@@ -11,6 +11,7 @@ use tidegate_core::ids::{AttemptId, InstanceId, PoolName, derived_uuid};
 use tidegate_core::wire::gate::{
     AgentState, Assignment, Beat, CancelReason, Next, NextAnswer, Outcome, ReportResult, Start, Upload,
 };
+use tidegate_core::wire::job::{MetaData, MetaDataAsk};
 use tidegate_engine::Engine;
 use tidegate_engine::gate::{Caller, GateError};
 
@@ -112,7 +113,9 @@ impl World {
         let mut tasks = Vec::new();
         let later = |what: &'static str, act: fn(&World, &InstanceId)| {
             let (world, me) = (self.clone(), id.clone());
-            let at = self.draw(|r| r.range(0, 20 * MINUTE));
+            // Where it is to hit so many machines, it must come while they live: none leaves before it was idle for that long.
+            let within = if self.plan.even.is_some() { 90 * SECOND } else { 20 * MINUTE };
+            let at = self.draw(|r| r.range(0, within));
             self.spawn(async move {
                 world.sleep(at).await;
                 if !world.is_calm() {
@@ -407,10 +410,12 @@ impl Agent {
         }
         let asked_at = *lock(&asked_at);
         let key = assignment.command.strip_prefix("sim ").unwrap_or_default().trim().to_owned();
-        world.observe_start(&self.id, &self.pool, attempt, &key, asked_at);
+        let env = |wanted: &str| assignment.env.iter().rev().find(|(name, _)| name == wanted).map(|(_, v)| v.as_str());
         let job = world.book.jobs.get(&key);
-        let retry = assignment.env.iter().rev().find(|(name, _)| name == "BUILDKITE_RETRY_COUNT");
-        let retry = retry.and_then(|(_, count)| count.parse::<usize>().ok()).unwrap_or(0);
+        let retry = env("BUILDKITE_RETRY_COUNT").and_then(|count| count.parse::<usize>().ok()).unwrap_or(0);
+        world.observe_start(&self.id, &self.pool, attempt, &key, retry, asked_at);
+        world.observe_environment(&attempt.build, env("BY"));
+        self.look_at_what_was_filled_in(attempt, &key, env("BUILDKITE_UNBLOCKER")).await;
         let span = job.map_or(SECOND, |j| j.span);
         let mut uploads = 0;
         let mut ending = self.unless_ended(attempt, span / 2).await;
@@ -437,6 +442,25 @@ impl Agent {
         let exit = job.map_or(0, |j| j.exit(retry));
         world.observe_stop(&self.id, attempt, Some(exit));
         Outcome { cause: Cause::Exit, exit_status: Some(exit), uploads, ..empty() }
+    }
+
+    /// A job behind a step that waits for a person looks for what was filled in.
+    async fn look_at_what_was_filled_in(&self, attempt: &AttemptId, key: &str, by: Option<&str>) {
+        let world = &self.world;
+        let Some(manual) = world.book.waits_for(key) else { return };
+        let mut value = None;
+        if let Some(field) = &manual.field {
+            let ask = MetaDataAsk::Get(field.clone());
+            let request = Arc::new(MetaData { boot: self.boot.clone(), attempt: attempt.clone(), ask });
+            let answer = self.call(Duration::ZERO, |engine, caller| {
+                let request = Arc::clone(&request);
+                async move { engine.meta_data(&caller, &request).await }
+            });
+            // Refused: the attempt is not its any more.
+            let Ok(answer) = answer.await else { return };
+            value = Some(answer.value);
+        }
+        world.observe_behind(&attempt.build, key, by, value);
     }
 
     /// `pipeline upload`: whether it was taken.

@@ -11,16 +11,27 @@ use tidegate_engine::ports::Key;
 
 use crate::exec::{lock, micros};
 use crate::ports::Death;
-use crate::world::ledger::{Made, Tried};
+use crate::world::ledger::{MORE, Made, Tried};
+use crate::world::pipelines::Job;
 use crate::world::{MINUTE, SECOND, World};
 
 /// The run of a job that counts: the result that was accepted last.
-fn last_accepted(tries: &BTreeMap<u32, Tried>) -> Option<(&str, Option<i32>)> {
+pub(crate) fn last_accepted(tries: &BTreeMap<u32, Tried>) -> Option<(&str, Option<i32>)> {
     tries.values().rev().find_map(|t| {
         let run = t.run.as_ref()?;
         let (cause, exit) = t.accepted.or_else(|| run.exit.map(|e| (Cause::Exit, Some(e))))?;
         (cause == Cause::Exit).then_some((run.key.as_str(), exit))
     })
+}
+
+/// Exit statuses of the failures of a job that its user is told of, in the order in which they happened.
+pub(crate) fn failures(tries: &BTreeMap<u32, Tried>) -> Vec<i32> {
+    let exit = |t: &Tried| match t.accepted {
+        Some((Cause::Exit, exit)) => exit,
+        Some(_) => None,
+        None => t.run.as_ref()?.exit,
+    };
+    tries.values().filter_map(exit).filter(|exit| *exit != 0).collect()
 }
 
 /// How many machines fell silent while they ran the job: dead, or cut off for so long that they gave up.
@@ -33,18 +44,18 @@ impl World {
     /// What a build that is said to have passed lacks.
     pub(crate) fn why_not_green(&self, id: &BuildId) -> Option<String> {
         let ledger = lock(&self.ledger);
-        let Some(made) = ledger.builds.get(id) else { return Some("it was never made".to_owned()) };
+        let Some(made) = ledger.builds.get(id).cloned() else { return Some("it was never made".to_owned()) };
         // How often each job really ended well.
         let mut done: BTreeMap<&str, usize> = BTreeMap::new();
         for tries in made.attempts.values() {
-            let soft = |key: &str| self.book.jobs.get(key).is_some_and(|j| j.soft);
+            let soft = |key: &str, exit: i32| self.book.jobs.get(key).is_some_and(|j| j.is_soft(exit));
             match last_accepted(tries) {
-                Some((key, exit)) if exit == Some(0) || soft(key) => *done.entry(key).or_default() += 1,
+                Some((key, Some(exit))) if exit == 0 || soft(key, exit) => *done.entry(key).or_default() += 1,
                 Some(_) => {}
                 // Given up after three machines died under it: a failure of its own, which may be a soft one.
                 None => {
                     if let Some(run) = tries.values().find_map(|t| t.run.as_ref())
-                        && soft(&run.key)
+                        && soft(&run.key, -1)
                         && died_under(tries) >= 3
                     {
                         *done.entry(&run.key).or_default() += 1;
@@ -52,6 +63,7 @@ impl World {
                 }
             }
         }
+        drop(ledger);
         let lacks = |text: usize| {
             self.book.texts[text].jobs.iter().find(|key| {
                 let copies = self.book.jobs.get(*key).map_or(1, |j| j.copies);
@@ -61,6 +73,9 @@ impl World {
         let text = lock(&self.texts_of_commits).get(&made.commit).copied().flatten();
         if let Some(key) = text.and_then(lacks) {
             return Some(format!("its job {key} never ended well"));
+        }
+        if let Some(what) = text.and_then(|text| self.lacks_of_triggers(id, &made, text)) {
+            return Some(what);
         }
         for (job, tries) in &made.attempts {
             // Uploads of attempts that were lost to us are made again.
@@ -77,26 +92,25 @@ impl World {
     }
 
     /// Why a build may be red: something of the user's own.
-    fn excuse(&self, made: &Made) -> bool {
-        match lock(&self.texts_of_commits).get(&made.commit) {
-            Some(Some(text)) if !self.book.texts[*text].broken => {}
+    pub(crate) fn excuse(&self, id: &BuildId, made: &Made) -> bool {
+        let text = lock(&self.texts_of_commits).get(&made.commit).copied().flatten();
+        match text {
+            Some(text) if !self.book.texts[text].broken => {
+                if self.trigger_excuses(id, made, text) {
+                    return true;
+                }
+            }
             _ => return true,
         }
         made.attempts.values().any(|tries| {
-            let failures = tries
-                .values()
-                .filter(|t| t.accepted.is_some_and(|(c, e)| c == Cause::Exit && e != Some(0)) || self.failed(t))
-                .count();
+            let failures = failures(tries);
             let job = tries.values().find_map(|t| t.run.as_ref()).and_then(|r| self.book.jobs.get(&r.key));
-            job.is_some_and(|job| !job.soft && failures > job.limit) || died_under(tries) >= 3
+            let red = |job: &Job| job.refused(&failures) > 0 && failures.iter().any(|exit| !job.is_soft(*exit));
+            job.is_some_and(red) || died_under(tries) >= 3
         })
     }
 
-    fn failed(&self, tried: &Tried) -> bool {
-        tried.accepted.is_none() && tried.run.as_ref().is_some_and(|r| r.exit.is_some_and(|e| e != 0))
-    }
-
-    fn record(&self, id: &BuildId) -> Option<Build> {
+    pub(crate) fn record(&self, id: &BuildId) -> Option<Build> {
         let store = lock(&self.store);
         let (_, body) = store.find(&Key::new(format!("build/{id}"), "build"))?;
         envelope::open(body).ok()
@@ -104,7 +118,9 @@ impl World {
 
     /// Builds that are not over, with what they wait for.
     pub(crate) fn unfinished(&self) -> Vec<String> {
-        let ids: Vec<BuildId> = lock(&self.ledger).builds.keys().cloned().collect();
+        let ledger = lock(&self.ledger);
+        let ids: Vec<BuildId> = ledger.builds.iter().filter(|(_, m)| !m.deleted).map(|(id, _)| id.clone()).collect();
+        drop(ledger);
         ids.iter()
             .filter_map(|id| match self.record(id) {
                 Some(build) if build.state.is_final() => None,
@@ -154,7 +170,7 @@ impl World {
         self.check_deliveries(&mut wrong);
         let builds: Vec<(BuildId, Made)> =
             lock(&self.ledger).builds.iter().map(|(id, made)| (id.clone(), made.clone())).collect();
-        for (id, made) in &builds {
+        for (id, made) in builds.iter().filter(|(_, made)| !made.deleted) {
             let Some(build) = self.record(id) else {
                 wrong.push(("I1", format!("build {id} has no record")));
                 continue;
@@ -186,7 +202,7 @@ impl World {
                 }
             }
             BuildState::Failed => {
-                if !self.excuse(made) {
+                if !self.excuse(id, made) {
                     let red: Vec<String> = (0u32..)
                         .zip(build.cells.iter())
                         .filter(|(_, c)| c.state.is_failure())
@@ -198,13 +214,8 @@ impl World {
                     wrong.push(("I11", format!("build {id} is red without a fault of its user: {}", red.join(" "))));
                 }
             }
-            BuildState::Canceled => {
-                if !made.cancel_asked {
-                    wrong.push(("I11", format!("build {id} was canceled, and nobody asked for it")));
-                }
-            }
+            BuildState::Canceled | BuildState::Skipped => {}
             BuildState::NotRun
-            | BuildState::Skipped
             | BuildState::Scheduled
             | BuildState::Running
             | BuildState::Failing
@@ -216,7 +227,10 @@ impl World {
         for (n, cell) in (0u32..).zip(build.cells.iter()) {
             let tries = made.attempts.get(&JobIndex(n));
             let seen = tries.and_then(last_accepted);
+            let triggers = lock(&self.ledger).children.contains_key(&(id.clone(), JobIndex(n), cell.attempt));
             match cell.state {
+                // As its build ended, which is looked at where its own build is said to have passed.
+                JobState::Passed if triggers => {}
                 JobState::Passed if cell.attempt > 0 && seen.is_none_or(|(_, exit)| exit != Some(0)) => {
                     wrong.push(("I3", format!("job {n} of build {id} passed, and ended with {seen:?}")));
                 }
@@ -224,6 +238,9 @@ impl World {
                 _ => {}
             }
         }
+        wrong.extend(self.check_superseded(id, made, build).map(|what| ("I16", what)));
+        wrong.extend(self.check_opened(id, made, build).map(|what| ("I13", what)));
+        wrong.extend(self.check_told(id, made, build).map(|what| ("I17", what)));
         let told = lock(&self.forge).by_build.get(id.as_str()).map(|s| s.state);
         let wanted = match build.state {
             BuildState::Passed | BuildState::NotRun => StatusState::Success,
@@ -239,16 +256,8 @@ impl World {
     fn check_deliveries(&self, wrong: &mut Vec<(&'static str, String)>) {
         let ledger = lock(&self.ledger);
         let mut builds: BTreeMap<(&str, &str), usize> = BTreeMap::new();
-        let mut wished = 0;
-        for made in ledger.builds.values() {
-            if made.source == "webhook" {
-                *builds.entry((&made.git_ref, &made.commit)).or_default() += 1;
-            } else {
-                wished += 1;
-            }
-        }
-        if wished > ledger.wishes.len() {
-            wrong.push(("I1", format!("{wished} builds for {} wishes", ledger.wishes.len())));
+        for made in ledger.builds.values().filter(|made| made.source == "webhook") {
+            *builds.entry((&made.git_ref, &made.commit)).or_default() += 1;
         }
         let mut moves: BTreeMap<(&str, &str), (usize, usize, usize)> = BTreeMap::new();
         for (guid, delivery) in ledger.deliveries.iter().filter(|(_, d)| d.buildable) {
@@ -269,11 +278,11 @@ impl World {
             if made < at_least {
                 wrong.push(("I1", format!("{accepted} deliveries of {key:?} made {made} builds")));
             } else if made > *at_most {
-                wrong.push(("I1", format!("{at_most} deliveries of {key:?} made {made} builds")));
+                wrong.push(("I1", format!("{MORE}{at_most} deliveries of {key:?} made {made} builds")));
             }
         }
         for (key, made) in builds {
-            wrong.push(("I1", format!("{made} builds of {key:?}, of which no delivery told")));
+            wrong.push(("I1", format!("{MORE}{made} builds of {key:?}, of which no delivery told")));
         }
     }
 

@@ -13,6 +13,7 @@ use crate::exec::lock;
 use crate::faults::Fault;
 use crate::sabotage::Sabotage;
 use crate::world::ledger::{Delivery, FORGED};
+use crate::world::pipelines::LEAVES;
 use crate::world::{MINUTE, SECOND, World};
 
 const ZEROS: &str = "0000000000000000000000000000000000000000";
@@ -36,15 +37,28 @@ impl World {
     /// Pushes one new branch.
     pub(crate) fn push_one(&self) {
         let after = self.commit(100);
-        if let Some(repo) = lock(&self.git).repos.get_mut(&RepositoryId(100)) {
-            repo.refs.insert("refs/heads/main".to_owned(), after.clone());
-        }
+        self.point(100, "refs/heads/main", &after);
         self.deliver(&self.webhook(), 100, "refs/heads/main", ZEROS, &after, false);
+    }
+
+    /// Pushes each text once, on a branch of its own.
+    async fn push_each(&self, deps: &Arc<Deps>) {
+        for text in 0..self.plan.builds {
+            let gap = self.draw(|r| r.range(0, 20 * SECOND));
+            self.sleep(gap).await;
+            let name = format!("refs/heads/n{text}");
+            let after = self.commit_of(100, Some(text));
+            self.point(100, &name, &after);
+            self.deliver(deps, 100, &name, ZEROS, &after, false);
+        }
     }
 
     /// Pushes all moves of the plan; returns when the last one has happened.
     pub(crate) async fn push_all(&self) {
         let deps = self.webhook();
+        if self.plan.even.is_some() {
+            return self.push_each(&deps).await;
+        }
         // Of each ref: where it points, and where it pointed before.
         let mut heads: BTreeMap<(u64, String), (String, String)> = BTreeMap::new();
         let repositories: u64 = if self.plan.small { 1 } else { 3 };
@@ -54,7 +68,9 @@ impl World {
             self.sleep(gap).await;
             let odd = !self.plan.small && self.draw(|r| r.chance(0.03));
             let repository = if odd { 999 } else { 100 + self.draw(|r| r.range(0, repositories)) };
+            let leaf = format!("refs/heads/leaf-{}", self.draw(|r| r.index(LEAVES)));
             let name = match self.draw(|r| r.range(0, 12)) {
+                _ if repository != 999 && self.draw(|r| r.chance(0.03)) => leaf.clone(),
                 0..4 => "refs/heads/main".to_owned(),
                 4..9 => format!("refs/heads/b{}", self.draw(|r| r.range(0, 6))),
                 9 => "refs/heads/wip-x".to_owned(),
@@ -65,6 +81,8 @@ impl World {
             let before = head.as_ref().map_or_else(|| ZEROS.to_owned(), |(now, _)| now.clone());
             let kind = self.draw(|r| r.range(0, 100));
             let after = match &head {
+                // Where triggers and schedules look: never deleted, and a small text.
+                _ if name == leaf => self.commit_of(repository, Some(self.book.leaves[self.draw(|r| r.index(LEAVES))])),
                 // Back to where it was.
                 Some((_, old)) if kind < 12 && old != ZEROS => old.clone(),
                 Some((now, _)) if (12..18).contains(&kind) && now != ZEROS => ZEROS.to_owned(),
@@ -76,9 +94,7 @@ impl World {
                 continue;
             }
             heads.insert((repository, name.clone()), (after.clone(), before.clone()));
-            if let Some(repo) = lock(&self.git).repos.get_mut(&RepositoryId(repository)) {
-                repo.refs.insert(name.clone(), after.clone());
-            }
+            self.point(repository, &name, &after);
             let skip = self.draw(|r| r.chance(0.03));
             self.deliver(&deps, repository, &name, &before, &after, skip);
             if self.fault(Fault::Forged, 0.1) {
@@ -87,20 +103,47 @@ impl World {
         }
     }
 
+    /// Branches that are there from the beginning, of which nobody is told.
+    pub(crate) fn plant(&self) {
+        let repositories: u64 = if self.plan.small { 1 } else { 3 };
+        for repository in 100..100 + repositories {
+            for (leaf, text) in self.book.leaves.iter().take(LEAVES).enumerate() {
+                let commit = self.commit_of(repository, Some(*text));
+                self.point(repository, &format!("refs/heads/leaf-{leaf}"), &commit);
+            }
+        }
+        if let Some(chain) = self.book.chain {
+            let commit = self.commit_of(100, Some(chain));
+            self.point(100, "refs/heads/chain", &commit);
+        }
+    }
+
+    fn point(&self, repository: u64, name: &str, commit: &str) {
+        if let Some(repo) = lock(&self.git).repos.get_mut(&RepositoryId(repository)) {
+            repo.refs.insert(name.to_owned(), commit.to_owned());
+        }
+        lock(&self.pointed).entry((repository, name.to_owned())).or_default().push(commit.to_owned());
+    }
+
     /// A new commit with a pipeline file.
     fn commit(&self, repository: u64) -> String {
-        let sha = self.draw(|r| r.hex(40));
-        let sha = if sha.starts_with(FORGED) { sha.replacen('b', "c", 1) } else { sha };
         let text = self.draw(|r| r.index(self.book.files));
         let missing = !self.plan.small && self.draw(|r| r.chance(0.01));
+        self.commit_of(repository, (!missing).then_some(text))
+    }
+
+    /// A new commit with this text as its pipeline file; none: the server does not have it.
+    fn commit_of(&self, repository: u64, text: Option<usize>) -> String {
+        let sha = self.draw(|r| r.hex(40));
+        let sha = if sha.starts_with(FORGED) { sha.replacen('b', "c", 1) } else { sha };
         let mut git = lock(&self.git);
         let repo = git.repos.entry(RepositoryId(repository)).or_default();
-        if !missing {
+        if let Some(text) = text {
             let content = Bytes::from(self.book.texts[text].yaml.clone());
             repo.commits.insert(sha.clone(), BTreeMap::from([("pipeline.yml".to_owned(), content)]));
         }
         drop(git);
-        lock(&self.texts_of_commits).insert(sha.clone(), (!missing).then_some(text));
+        lock(&self.texts_of_commits).insert(sha.clone(), text);
         sha
     }
 

@@ -20,15 +20,22 @@ use crate::exec::{lock, micros};
 use crate::faults::Fault;
 use crate::ports::Death;
 use crate::sabotage::Sabotage;
+use crate::world::listeners::Told;
+use crate::world::manual::Opening;
+use crate::world::origins::{Slots, Wish};
 use crate::world::{MINUTE, SECOND, SELF_KILL, World};
 
 /// Commits of forged deliveries begin with this: nothing of ours may ever hold it.
 pub(crate) const FORGED: &str = "bad0bad0bad0";
+/// How violations by too many, not too few, begin.
+pub(crate) const MORE: &str = "doubled: ";
 
 #[derive(Clone, Debug)]
 pub(crate) struct Violation {
     pub(crate) invariant: &'static str,
     pub(crate) what: String,
+    /// Of I1: there are more builds than there should be, not fewer.
+    pub(crate) more: bool,
 }
 
 /// Where an attempt's record is.
@@ -44,6 +51,7 @@ enum Place {
 pub(crate) struct Run {
     pub(crate) instance: InstanceId,
     pub(crate) key: String,
+    pub(crate) began: u64,
     pub(crate) over: bool,
     pub(crate) exit: Option<i32>,
     pub(crate) died: Option<Death>,
@@ -59,12 +67,44 @@ pub(crate) struct Tried {
     pub(crate) uploads: Vec<usize>,
 }
 
+impl Tried {
+    pub(crate) fn is_queued(&self) -> bool {
+        self.place == Place::Queued
+    }
+
+    pub(crate) fn is_held(&self) -> bool {
+        matches!(self.place, Place::Held(..))
+    }
+
+    /// The exit status that its record says it ended with.
+    pub(crate) fn ended_with(&self) -> Option<i32> {
+        match self.place {
+            Place::Ended(Cause::Exit, exit) => exit,
+            Place::Queued | Place::Held(..) | Place::Ended(..) => None,
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 pub(crate) struct Made {
+    pub(crate) pipeline: String,
+    pub(crate) number: u64,
+    pub(crate) branch: String,
     pub(crate) commit: String,
     pub(crate) git_ref: String,
+    pub(crate) message: String,
     pub(crate) source: String,
     pub(crate) trust: Trust,
+    pub(crate) made_at: u64,
+    /// The build whose trigger step made it, and how many are above it.
+    pub(crate) parent: Option<BuildId>,
+    pub(crate) depth: u32,
+    /// Who asked to open its step that waits for a person, and the value that its jobs found.
+    pub(crate) openings: BTreeMap<String, Opening>,
+    pub(crate) filled_in: Option<String>,
+    /// What its listeners were told.
+    pub(crate) told: BTreeMap<String, BTreeSet<Told>>,
+    pub(crate) deleted: bool,
     pub(crate) cancel_asked: bool,
     pub(crate) cancel_acknowledged: Option<u64>,
     pub(crate) retried: u32,
@@ -94,7 +134,14 @@ pub(crate) struct Ledger {
     pub(crate) violations: Vec<Violation>,
     pub(crate) builds: BTreeMap<BuildId, Made>,
     pub(crate) deliveries: BTreeMap<String, Delivery>,
-    pub(crate) wishes: BTreeSet<String>,
+    pub(crate) wishes: BTreeMap<String, Wish>,
+    /// Builds that trigger steps made: of which build, by which try of which job.
+    pub(crate) children: BTreeMap<(BuildId, JobIndex, u32), BuildId>,
+    pub(crate) slots: Slots,
+    /// Builds by what people call them.
+    pub(crate) names: BTreeMap<String, BuildId>,
+    /// What was posted under which name.
+    pub(crate) posts: BTreeMap<String, Bytes>,
     /// By pool: how many attempts wait for a machine, and how many did lately.
     queued: BTreeMap<String, (i64, VecDeque<(u64, i64)>)>,
     /// What runs on a machine.
@@ -166,19 +213,37 @@ impl World {
         if facts.commit.as_str().starts_with(FORGED) {
             self.violate("I2", format!("a forged delivery made build {}", facts.id));
         }
+        self.observe_origin(facts);
+        let parent = facts.triggered_by.as_ref().map(|by| by.build.clone());
+        let above = parent.as_ref().and_then(|id| lock(&self.ledger).builds.get(id).map(|parent| parent.depth));
         let made = Made {
+            pipeline: facts.pipeline.to_string(),
+            number: facts.number,
+            branch: facts.git_ref.as_ref().map_or_else(String::new, |r| r.name().to_owned()),
             commit: facts.commit.to_string(),
             git_ref: facts.git_ref.as_ref().map_or_else(String::new, tidegate_core::event::GitRef::full),
+            message: facts.message.clone(),
             source: facts.source.clone(),
             trust: facts.trust,
+            made_at: self.now(),
+            depth: above.map_or(0, |depth| depth + 1),
+            parent,
+            openings: BTreeMap::new(),
+            filled_in: None,
+            told: BTreeMap::new(),
+            deleted: false,
             cancel_asked: false,
             cancel_acknowledged: None,
             retried: 0,
             attempts: BTreeMap::new(),
         };
         self.event(|| format!("build {} of {} at {}", facts.id, made.commit, made.git_ref));
-        lock(&self.ledger).builds.insert(facts.id.clone(), made);
-        self.made_a_build(&facts.id);
+        {
+            let mut ledger = lock(&self.ledger);
+            ledger.names.insert(format!("{}#{}", facts.pipeline, facts.number), facts.id.clone());
+            ledger.builds.insert(facts.id.clone(), made.clone());
+        }
+        self.made_a_build(&facts.id, &made);
     }
 
     fn observe_attempt(&self, attempt: &Attempt) {
@@ -341,6 +406,7 @@ impl World {
         pool: &PoolName,
         attempt: &AttemptId,
         key: &str,
+        retry: usize,
         asked_at: u64,
     ) {
         self.event(|| format!("start {attempt} on {id}: {key}"));
@@ -355,7 +421,24 @@ impl World {
             if made.cancel_acknowledged.is_some_and(|at| at < asked_at) {
                 wrong.push(("I10", format!("attempt {attempt} started after its build's cancel was acknowledged")));
             }
+            let text = lock(&self.texts_of_commits).get(&made.commit).copied().flatten();
+            if let Some(what) = self.is_not_of(made, text, key) {
+                wrong.push(("I3", format!("attempt {attempt} {what}")));
+            }
+            if let Some(manual) = self.book.waits_for(key).filter(|_| made.openings.is_empty()) {
+                wrong.push(("I13", format!("attempt {attempt} started, and nobody has opened {}", manual.key)));
+            }
+            let retried = usize::try_from(made.retried).unwrap_or(usize::MAX);
             let tries = made.attempts.entry(attempt.job).or_default();
+            if let Some(job) = self.book.jobs.get(key) {
+                let failures: Vec<i32> = tries.values().filter_map(Tried::ended_with).filter(|e| *e != 0).collect();
+                let by_rule = failures.len() - job.refused(&failures).min(failures.len());
+                if job.refused(&failures) > retried || retry < by_rule || retry > by_rule + retried {
+                    let what =
+                        format!("is retry {retry} after {failures:?}, of {job:?} retried {retried} times by hand");
+                    wrong.push(("I20", format!("attempt {attempt} {what}")));
+                }
+            }
             let other = tries.iter().find(|(n, t)| **n != attempt.number && t.run.as_ref().is_some_and(|r| !r.over));
             if let Some((number, other)) = other {
                 let on = other.run.as_ref().map(|r| r.instance.to_string()).unwrap_or_default();
@@ -366,8 +449,14 @@ impl World {
                     wrong.push(("I3", format!("attempt {attempt} was run a second time, on {id}")));
                 }
                 Some(tried) => {
-                    tried.run =
-                        Some(Run { instance: id.clone(), key: key.to_owned(), over: false, exit: None, died: None });
+                    tried.run = Some(Run {
+                        instance: id.clone(),
+                        key: key.to_owned(),
+                        began: self.now(),
+                        over: false,
+                        exit: None,
+                        died: None,
+                    });
                 }
                 None => wrong.push(("I3", format!("attempt {attempt} runs and has no record"))),
             }
@@ -375,6 +464,19 @@ impl World {
         }
         wrong.into_iter().for_each(|(invariant, what)| self.violate(invariant, what));
         self.count("commands started");
+    }
+
+    /// Whether a job belongs to a build: to the text of its commit, or to one that a job of it uploaded.
+    fn is_not_of(&self, made: &Made, text: Option<usize>, key: &str) -> Option<String> {
+        let of_upload = || {
+            let runs = made.attempts.values().flat_map(BTreeMap::values).filter_map(|tried| tried.run.as_ref());
+            let uploads = runs.filter_map(|run| self.book.jobs.get(&run.key)?.upload);
+            uploads.into_iter().any(|text| self.book.texts[text].jobs.iter().any(|k| k == key))
+        };
+        let known = |text: usize| self.book.texts[text].jobs.iter().any(|k| k == key);
+        let alone = self.plan.single.is_some();
+        (!alone && !text.is_some_and(known) && !of_upload())
+            .then(|| format!("is of {key}, which is not in the text {text:?} of commit {}", made.commit))
     }
 
     pub(crate) fn observe_stop(&self, id: &InstanceId, attempt: &AttemptId, exit: Option<i32>) {
@@ -394,6 +496,9 @@ impl World {
         {
             run.over = true;
             run.died = Some(how);
+            if how == Death::Interrupted {
+                self.count("cloud: a machine is taken at its work");
+            }
         }
     }
 

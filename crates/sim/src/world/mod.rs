@@ -2,12 +2,17 @@
 
 pub(crate) mod agent;
 pub(crate) mod checks;
+pub(crate) mod curious;
 pub(crate) mod github;
 pub(crate) mod ledger;
+pub(crate) mod listeners;
+pub(crate) mod manual;
+pub(crate) mod origins;
 pub(crate) mod people;
 pub(crate) mod pipelines;
 pub(crate) mod rogue;
 pub(crate) mod services;
+pub(crate) mod supersede;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,17 +24,19 @@ use std::time::Duration;
 use tidegate_core::build::Limits;
 use tidegate_core::fleet::{Policy, PoolPolicy};
 use tidegate_core::ids::{PipelineSlug, PoolName, RepositoryId, RepositoryName};
+use tidegate_core::schedule::Schedule;
 use tidegate_core::time::Timestamp;
 use tidegate_core::trust::Trust;
 use tidegate_engine::ports::{NoCredentials, RepositorySource};
-use tidegate_engine::{Engine, NotifySettings, PipelineSettings, Ports, Settings};
+use tidegate_engine::{Engine, NotifySettings, PipelineSettings, Ports, ScheduleSettings, Settings};
 
 use crate::exec::{Answer, Exec, lock};
-use crate::faults::{Fault, Faults};
+use crate::faults::{Fault, Faults, Rates};
 use crate::ports::{BlobState, CloudState, ForgeState, GitState, QueueState, SecretState, StoreState};
 use crate::rng::Rng;
 use crate::sabotage::Sabotage;
 use ledger::Ledger;
+use origins::{TIMETABLES, Timetable};
 use pipelines::Book;
 
 /// When the world begins: 2026-01-01T00:00:00Z, in milliseconds.
@@ -64,12 +71,32 @@ pub(crate) struct Plan {
     pub(crate) small: bool,
     /// One build of this, and nothing else.
     pub(crate) single: Option<Arc<Single>>,
+    /// A push for each of as many texts of so many jobs, and nothing else.
+    pub(crate) even: Option<Even>,
+}
+
+/// Builds whose outcomes depend on nothing but their texts.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Even {
+    /// Jobs of each build.
+    pub(crate) jobs: usize,
+    pub(crate) rates: Rates,
 }
 
 impl Plan {
     /// A large world without planted defects, accidents and trace.
     pub(crate) fn new(seed: u64, builds: usize, faults: Faults) -> Self {
-        Self { seed, builds, faults, sabotage: None, trace: Trace::Off, accident: None, small: false, single: None }
+        Self {
+            seed,
+            builds,
+            faults,
+            sabotage: None,
+            trace: Trace::Off,
+            accident: None,
+            small: false,
+            single: None,
+            even: None,
+        }
     }
 }
 
@@ -105,6 +132,7 @@ pub(crate) enum Side {
     Git,
     Forge,
     Secrets,
+    Outbound,
 }
 
 /// What becomes of the answer of a call.
@@ -145,6 +173,8 @@ pub(crate) struct Inner {
     pub(crate) counts: Mutex<BTreeMap<&'static str, u64>>,
     /// Which text a commit has; none: the commit cannot be read.
     pub(crate) texts_of_commits: Mutex<BTreeMap<String, Option<usize>>>,
+    /// Where each ref points, and where it pointed before.
+    pub(crate) pointed: Mutex<BTreeMap<(u64, String), Vec<String>>>,
     /// The rogue machine that asks right now, with its boot id.
     pub(crate) rogue_asks: Mutex<Option<(tidegate_core::ids::InstanceId, String)>>,
     pub(crate) policy: Policy,
@@ -214,9 +244,10 @@ impl World {
             no_capacity: Duration::from_secs(5),
             ticket_patience: Duration::from_secs(60),
         };
-        let book = match &plan.single {
-            Some(single) => Book::of(&single.yaml),
-            None => Book::new(&mut rng, plan.small),
+        let book = match (&plan.single, plan.even) {
+            (Some(single), _) => Book::of(&single.yaml),
+            (None, Some(even)) => Book::even(&mut rng, plan.builds, even.jobs),
+            (None, None) => Book::new(&mut rng, plan.small),
         };
         let exec = Arc::new(Exec::new(Rng::new(rng.next())));
         let world = Self(Arc::new(Inner {
@@ -241,6 +272,7 @@ impl World {
             trace: Mutex::default(),
             counts: Mutex::default(),
             texts_of_commits: Mutex::default(),
+            pointed: Mutex::default(),
             rogue_asks: Mutex::default(),
             policy,
             plan,
@@ -248,6 +280,7 @@ impl World {
         for process in 0..PROCESSES {
             world.restart(process);
         }
+        world.plant();
         world
     }
 
@@ -268,7 +301,13 @@ impl World {
             .enumerate()
             .map(|(n, r)| {
                 let slug = PipelineSlug::new(format!("pipeline-{n}")).unwrap_or_else(|e| panic!("{e}"));
+                let (skip_intermediate, cancel_intermediate) = supersede::filters(n, self.plan.small);
+                let scheduled =
+                    TIMETABLES.iter().filter(|t| t.pipeline == n && !self.plan.small && self.plan.even.is_none());
                 PipelineSettings {
+                    skip_intermediate,
+                    cancel_intermediate,
+                    schedules: scheduled.map(schedule).collect(),
                     file: Some("pipeline.yml".to_owned()),
                     branches: if n == 1 { vec!["!wip-*".to_owned()] } else { Vec::new() },
                     ..PipelineSettings::new(slug, r.id)
@@ -292,7 +331,10 @@ impl World {
             base_url: "sim:".to_owned(),
             delivery_memory: Duration::from_secs(14 * 24 * 3600),
             retention: Duration::from_secs(90 * 24 * 3600),
-            notify: NotifySettings::default(),
+            notify: NotifySettings {
+                webhook_secret: Some(listeners::secret()),
+                slack_url: Some(listeners::SLACK.into()),
+            },
         }
     }
 
@@ -307,7 +349,7 @@ impl World {
             repositories: shared.clone(),
             secrets: shared.clone(),
             forge: Some(shared.clone()),
-            outbound: None,
+            outbound: Some(shared.clone()),
             credentials: Arc::new(NoCredentials),
             clock: shared.clone(),
             ids: shared,
@@ -361,6 +403,7 @@ impl World {
 
     /// Whether a fault happens now.
     pub(crate) fn fault(&self, fault: Fault, p: f64) -> bool {
+        let p = self.plan.even.map_or(p, |even| even.rates.of(fault));
         !self.is_calm() && self.plan.faults.has(fault) && self.draw(|r| r.chance(p))
     }
 
@@ -398,7 +441,8 @@ impl World {
     pub(crate) fn violate(&self, invariant: &'static str, what: impl Into<String>) {
         let what = what.into();
         self.event(|| format!("VIOLATION {invariant} {what}"));
-        lock(&self.ledger).violations.push(ledger::Violation { invariant, what });
+        let more = what.starts_with(ledger::MORE);
+        lock(&self.ledger).violations.push(ledger::Violation { invariant, what, more });
     }
 
     /// Before the effect of a port call. An error is a call that had no effect.
@@ -433,6 +477,7 @@ impl World {
             Side::Git => (Fault::Git, Fault::Git, "git: failed", "git: failed"),
             Side::Secrets => (Fault::BlobError, Fault::BlobError, "secrets: failed before", "secrets: answer lost"),
             Side::Forge => (Fault::Forge, Fault::Forge, "forge: failed before", "forge: answer lost"),
+            Side::Outbound => (Fault::Services, Fault::Services, "services: failed before", "services: answer lost"),
         };
         let rate = match side {
             Side::Store => 0.003,
@@ -440,7 +485,11 @@ impl World {
             Side::Cloud => 0.03,
             Side::Git | Side::Forge => 0.03,
             Side::Secrets => 0.05,
+            Side::Outbound => 0.1,
         };
+        if self.plan.even.is_some() && side == Side::Store {
+            self.count("store: calls");
+        }
         if self.fault(refuse, rate) {
             self.count(refused_what);
             let after = self.draw(|r| r.chance(0.3).then(|| Duration::from_millis(r.range(10, 2_000))));
@@ -502,6 +551,15 @@ impl World {
     pub(crate) fn end(&self) {
         self.exec.clear();
         lock(&self.engines).clear();
+    }
+}
+
+fn schedule(table: &Timetable) -> ScheduleSettings {
+    ScheduleSettings {
+        cron: Schedule::parse(table.cron).unwrap_or_else(|e| panic!("{e}")),
+        branch: Some(table.branch.to_owned()),
+        env: Vec::new(),
+        message: None,
     }
 }
 

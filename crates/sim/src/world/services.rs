@@ -20,6 +20,11 @@ impl World {
         }
         self.sweep("fleet", 12 * SECOND);
         self.sweep("records", 60 * SECOND);
+        if !self.plan.small && self.plan.even.is_none() {
+            for _ in 0..2 {
+                self.look_at_schedules();
+            }
+        }
         self.bad_days();
     }
 
@@ -84,6 +89,34 @@ impl World {
         });
     }
 
+    /// As a resident process does it, and a second one.
+    fn look_at_schedules(&self) {
+        let world = self.clone();
+        self.spawn(async move {
+            // Nothing would ever come to rest otherwise.
+            while !world.is_calm() {
+                let began = world.now();
+                let here = world.clone();
+                let pause = world
+                    .call(|engine| async move {
+                        here.observe_look();
+                        engine.run_schedules().await
+                    })
+                    .await;
+                let pause = match pause {
+                    Some(Ok(pause)) => {
+                        world.observe_looked(began);
+                        crate::exec::micros(pause)
+                    }
+                    Some(Err(_)) | None => 5 * SECOND,
+                };
+                let down = world.fault(Fault::SweepDown, 0.01);
+                let down = if down { world.draw(|r| r.range(MINUTE, 40 * MINUTE)) } else { 0 };
+                world.sleep(pause + down).await;
+            }
+        });
+    }
+
     /// Now and then one of the services is down for a while.
     fn bad_days(&self) {
         let world = self.clone();
@@ -92,7 +125,8 @@ impl World {
                 let pause = world.draw(|r| r.range(2 * MINUTE, 40 * MINUTE));
                 world.sleep(pause).await;
                 if world.fault(Fault::Outage, 0.7) {
-                    let sides = [Side::Store, Side::Queue, Side::Blobs, Side::Cloud, Side::Git, Side::Forge];
+                    let sides =
+                        [Side::Store, Side::Queue, Side::Blobs, Side::Cloud, Side::Git, Side::Forge, Side::Outbound];
                     let side = sides[world.draw(|r| r.index(sides.len()))];
                     let span = world.draw(|r| (r.lognormal(120.0, 1.2).clamp(10.0, 3600.0) * SECOND as f64) as u64);
                     world.count("outages");

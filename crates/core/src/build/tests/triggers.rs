@@ -29,6 +29,13 @@ fn a_step_takes_over_the_result_of_its_build() {
     let rows = [
         ("made", TriggerEnd::Made, none, waits),
         ("made, not waited for", TriggerEnd::Made, asynchronous, passed),
+        (
+            "failed before it is known that it was made, and not waited for",
+            TriggerEnd::Ended(Failed),
+            asynchronous,
+            passed,
+        ),
+        ("canceled, and not waited for", TriggerEnd::Ended(Canceled), asynchronous, passed),
         ("passed", TriggerEnd::Ended(Passed), none, "scheduled t=passed w=passed after=scheduled"),
         ("nothing to run", TriggerEnd::Ended(NotRun), none, "scheduled t=passed w=passed after=scheduled"),
         ("failed", TriggerEnd::Ended(Failed), none, failed),
