@@ -1,6 +1,7 @@
 //! One attempt, from its assignment to its result.
 
 pub(crate) mod api;
+pub(crate) mod difference;
 mod dirs;
 pub(crate) mod env;
 mod hooks;
@@ -14,6 +15,7 @@ mod schema;
 mod script;
 mod secrets;
 mod steps;
+pub(crate) mod variables;
 
 pub(crate) use dirs::{JobDir, remove as remove_tree};
 pub(crate) use env::JobEnv;

@@ -8,6 +8,7 @@ use tidegate_core::attempt::Cause;
 use tidegate_core::wire::gate::{Assignment, CancelReason, Outcome, Start, StartAnswer};
 
 use super::api::JobApi;
+use super::difference::Changes;
 use super::dirs::JobDir;
 use super::env::{JobEnv, Places, compose};
 use super::hooks::{self, Moment};
@@ -301,7 +302,7 @@ impl<'a> Job<'a> {
         self.log.redact(secret_values(self.env.iter(), patterns)).await;
     }
 
-    async fn apply(&mut self, changes: hooks::Changes) {
+    async fn apply(&mut self, changes: Changes) {
         let changed = !changes.set.is_empty();
         for (name, value) in changes.set {
             self.env.set(name, value);
