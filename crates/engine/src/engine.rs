@@ -16,6 +16,7 @@ use tidegate_core::schedule::Schedule;
 use tidegate_core::time::Timestamp;
 use tidegate_core::wire::envelope;
 
+use crate::actors::JobChecks;
 use crate::error::Error;
 use crate::ports::{
     Blobs, Clock, Expect, Fleet, Forge, GitCredentials, Ids, Key, Outbound, PortError, Put, Queue, Record,
@@ -49,6 +50,8 @@ pub struct Settings {
     pub retention: Duration,
     /// Notifications.
     pub notify: NotifySettings,
+    /// Which jobs have a check of their own.
+    pub job_checks: JobChecks,
 }
 
 /// What notifications need beyond what pipelines say.

@@ -80,6 +80,16 @@ pub(crate) fn report(build: &BuildId) -> Key {
     Key::new(format!("report/{build}"), "report")
 }
 
+/// What is shown of one job: in the partition of its build's.
+pub(crate) fn report_of_job(build: &BuildId, job: JobIndex) -> Key {
+    Key::new(report(build).pk, format!("job/{:05}", job.0))
+}
+
+/// How fast one installation, or one token, is written to.
+pub(crate) fn lane(name: &str) -> Key {
+    Key::new(format!("lane/{name}"), "lane")
+}
+
 /// Groups have names that people choose, of up to 200 characters: the record's name is derived.
 pub(crate) fn group_id(name: &str) -> String {
     derived_uuid("group", name).to_string()

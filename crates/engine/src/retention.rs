@@ -203,12 +203,13 @@ impl Engine {
             keys::triggers(&id),
             keys::annotations(&id),
             keys::notices(&id),
+            keys::report(&id).pk,
             keys::inbox(&actor),
         ];
         for partition in partitions {
             self.delete_partition(&partition).await?;
         }
-        for key in [keys::report(&id), keys::unreported(&id), keys::active(&actor)] {
+        for key in [keys::unreported(&id), keys::active(&actor)] {
             self.ports.store.delete_if(&key, Expect::Any).await?;
         }
         for prefix in prefixes(&id) {

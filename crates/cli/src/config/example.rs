@@ -7,7 +7,7 @@ listen = "127.0.0.1:8920"
 # Everything else: clients and instances. Needs the token that the server writes into its state directory.
 api_listen = "127.0.0.1:8921"
 
-# Where people reach this server, for links in commit statuses.
+# Where people reach this server, for links in checks and commit statuses.
 # base_url = "https://ci.example.com"
 
 [webhook]
@@ -16,11 +16,15 @@ secret_file = "webhook.secret"
 # While the secret is being changed: deliveries signed with the one before are accepted too.
 # previous_secret_file = "webhook.secret.old"
 
-# Where results are posted as commit statuses. Without it they are only recorded. The token also reads the repositories
-# there that not everybody may read, where they have none of their own.
+# Where results are shown. Without it they are only recorded. An App (`tidegate github setup` makes one) shows them as check
+# runs, gives each job a token that reads its repository for an hour, and asks GitHub for webhooks that were lost. A token
+# shows commit statuses, and reads the repositories there that not everybody may read, where they have none of their own.
 # [github]
-# token_file = "github.token"
-# api_url = "https://api.github.com"
+# app_id = 123456
+# private_key_file = "github-app.pem"
+# token_file = "github.token"           # instead of the App
+# api_url = "https://api.github.com"    # `https://HOST/api/v3` of an enterprise server
+# job_checks = "failed"                 # which jobs have a check of their own: "never", "failed" or "all"
 
 # A repository that is built. `id` is what decides; the name is for people.
 # `gh api repos/OWNER/NAME --jq .id` prints it.

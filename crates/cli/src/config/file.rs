@@ -15,8 +15,11 @@ use tidegate_local::Token;
 use toml::Spanned;
 
 use super::duration::Span;
+use super::github::{GitHub, github};
 use super::limits::Limits;
-use super::{Config, ConfigError, GitHubApi, LimitSettings, NotifyConfig, WebhookSecrets, default_pool, suggest};
+use super::{
+    Config, ConfigError, GitHubApi, GitHubIdentity, LimitSettings, NotifyConfig, WebhookSecrets, default_pool, suggest,
+};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -51,14 +54,6 @@ struct Webhook {
     secret_file: Option<Spanned<PathBuf>>,
     previous_secret: Option<Spanned<String>>,
     previous_secret_file: Option<Spanned<PathBuf>>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct GitHub {
-    token: Option<Spanned<String>>,
-    token_file: Option<Spanned<PathBuf>>,
-    api_url: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -182,12 +177,12 @@ impl Reader<'_> {
         parse(value.get_ref()).map_err(|error| self.wrong(Some(value.span()), error.to_string()))
     }
 
-    fn beside(&self, file: &Path) -> PathBuf {
+    pub(super) fn beside(&self, file: &Path) -> PathBuf {
         self.path.parent().map_or_else(|| file.to_owned(), |dir| dir.join(file))
     }
 
     /// A secret, written here or in a file of its own. A newline at the end of the file does not count.
-    fn secret(
+    pub(super) fn secret(
         &self,
         what: &str,
         here: Option<&Spanned<String>>,
@@ -254,7 +249,7 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<Config, ConfigError> {
     let api_listen = address(&written.api_listen, defaults.api_listen)?;
     let webhook = webhook(&reader, &written.webhook)?;
     let github = github(&reader, written.github.as_ref())?;
-    let repositories = repositories(&reader, &written.repository)?;
+    let repositories = repositories(&reader, &written.repository, github.as_ref())?;
     let tokens = tokens(&reader, &written, github.as_ref(), &repositories)?;
     let pipelines = pipelines(&reader, &written.pipeline, &repositories)?;
     let pools = pools(&reader, &written.pool)?;
@@ -303,17 +298,12 @@ fn webhook(reader: &Reader<'_>, written: &Webhook) -> Result<Option<WebhookSecre
     }
 }
 
-fn github(reader: &Reader<'_>, written: Option<&GitHub>) -> Result<Option<GitHubApi>, ConfigError> {
-    let Some(written) = written else { return Ok(None) };
-    let token = reader.secret("token", written.token.as_ref(), written.token_file.as_ref())?;
-    let Some(token) = token else {
-        return Err(reader.wrong(None, "[github] has no token: give `token_file`, or leave the section out"));
-    };
-    let api_url = written.api_url.clone().unwrap_or_else(|| "https://api.github.com".to_owned());
-    Ok(Some(GitHubApi { api_url, token }))
-}
-
-fn repositories(reader: &Reader<'_>, written: &[Repository]) -> Result<Vec<RepositorySource>, ConfigError> {
+fn repositories(
+    reader: &Reader<'_>,
+    written: &[Repository],
+    github: Option<&GitHubApi>,
+) -> Result<Vec<RepositorySource>, ConfigError> {
+    let host = github.and_then(GitHubApi::git_host).unwrap_or("github.com");
     let (mut ids, mut names) = (HashSet::new(), HashSet::new());
     let mut repositories = Vec::new();
     for repository in written {
@@ -326,7 +316,7 @@ fn repositories(reader: &Reader<'_>, written: &[Repository]) -> Result<Vec<Repos
             return Err(reader.wrong(Some(repository.full_name.span()), format!("`{full_name}` is given twice")));
         }
         let clone_url = match &repository.clone_url {
-            None => format!("https://github.com/{full_name}.git"),
+            None => format!("https://{host}/{full_name}.git"),
             Some(url) => reader.at(url, |url| clone_url(url))?,
         };
         repositories.push(RepositorySource { id, full_name, clone_url });
@@ -354,10 +344,11 @@ fn tokens(
         }
         let shared = || {
             let (github, section) = (github?, written.github.as_ref()?);
-            let host = git_host(&github.api_url)?;
+            let GitHubIdentity::Token(shared) = &github.identity else { return None };
+            let host = github.git_host()?;
             let url = &repository.clone_url;
             let is_there = tidegate_git::credential::host(url)? == host && no_place_for_a_token(url).is_none();
-            is_there.then(|| token(reader, github.token.clone(), section.token_file.as_ref()))
+            is_there.then(|| token(reader, shared.clone(), section.token_file.as_ref()))
         };
         tokens.extend(own.or_else(shared).map(|token| (repository.id, token)));
     }
@@ -375,12 +366,6 @@ fn no_place_for_a_token(url: &str) -> Option<String> {
 
 fn token(reader: &Reader<'_>, text: SecretString, file: Option<&Spanned<PathBuf>>) -> Token {
     file.map_or(Token::Text(text), |file| Token::File(reader.beside(file.get_ref())))
-}
-
-/// Where the repositories of an API are: `api.github.com` is at `github.com`, `ghe.example.com/api/v3` beside itself.
-fn git_host(api_url: &str) -> Option<&str> {
-    let host = tidegate_git::credential::host(api_url)?;
-    Some(host.strip_prefix("api.").filter(|rest| *rest == "github.com").unwrap_or(host))
 }
 
 fn clone_url(url: &str) -> Result<String, String> {

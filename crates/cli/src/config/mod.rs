@@ -6,6 +6,7 @@
 mod duration;
 mod example;
 mod file;
+mod github;
 mod limits;
 pub(crate) mod suggest;
 
@@ -19,7 +20,7 @@ use tidegate_core::fleet::{Policy, PoolPolicy};
 use tidegate_core::ids::{PipelineSlug, PoolName, RepositoryId};
 use tidegate_core::trust::Trust;
 use tidegate_engine::ports::RepositorySource;
-use tidegate_engine::{NotifySettings, PipelineSettings, Settings};
+use tidegate_engine::{JobChecks, NotifySettings, PipelineSettings, Settings};
 use tidegate_local::Token;
 
 pub(crate) use example::EXAMPLE;
@@ -67,11 +68,27 @@ pub(crate) struct WebhookSecrets {
     pub(crate) previous: Option<SecretString>,
 }
 
-/// Where results are posted to.
+/// `[github]`: where results are posted to, and by whom.
 #[derive(Clone, Debug)]
 pub(crate) struct GitHubApi {
     pub(crate) api_url: String,
-    pub(crate) token: SecretString,
+    pub(crate) identity: GitHubIdentity,
+    /// Which jobs have a check of their own.
+    pub(crate) job_checks: JobChecks,
+}
+
+/// Who asks GitHub.
+#[derive(Clone, Debug)]
+pub(crate) enum GitHubIdentity {
+    /// Whoever made a token.
+    Token(SecretString),
+    /// A GitHub App.
+    App {
+        /// Its id, or its client id.
+        id: String,
+        /// The file of its private key.
+        key_file: PathBuf,
+    },
 }
 
 /// `[notify]`.
@@ -237,6 +254,7 @@ impl Config {
             base_url: self.base_url.clone(),
             delivery_memory: Duration::from_secs(14 * 24 * 3600),
             retention: self.retention,
+            job_checks: self.github.as_ref().map(|github| github.job_checks).unwrap_or_default(),
             notify: NotifySettings {
                 webhook_secret: self.notify.webhook_secret.clone(),
                 slack_url: self.notify.slack_url.clone(),

@@ -11,7 +11,7 @@ pub(crate) mod notify;
 pub(crate) mod report;
 pub(crate) mod trigger;
 
-pub use report::ReportRecord;
+pub use report::{CheckRecord, JobChecks, ReportRecord};
 
 use std::fmt;
 use std::str::FromStr;

@@ -335,6 +335,7 @@ impl World {
                 webhook_secret: Some(listeners::secret()),
                 slack_url: Some(listeners::SLACK.into()),
             },
+            job_checks: tidegate_engine::JobChecks::default(),
         }
     }
 
