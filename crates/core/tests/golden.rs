@@ -53,7 +53,7 @@ impl Visit for Compare {
             Ok(read) => self.wrong.push(format!("{name}: read as {read:?}")),
             Err(error) => self.wrong.push(format!("{name}: {error}")),
         }
-        let written = envelope::seal(&value).unwrap();
+        let written = envelope::to_json(&value).unwrap();
         if written != stored {
             self.wrong.push(format!("{name}: written as {}", String::from_utf8_lossy(&written)));
         }
@@ -64,7 +64,7 @@ struct Write;
 
 impl Visit for Write {
     fn record<T: Serialize + DeserializeOwned + PartialEq + Debug>(&mut self, name: &str, value: T) {
-        std::fs::write(path(name), envelope::seal(&value).unwrap()).unwrap();
+        std::fs::write(path(name), envelope::to_json(&value).unwrap()).unwrap();
     }
 }
 
@@ -343,6 +343,7 @@ fn fleets(visit: &mut impl Visit) {
         ("unanswered", fleet::Input::Unanswered { pool: pool(), token: "c".into(), ask_after: Timestamp(80_000) }),
         ("up", fleet::Input::Up { instance: machine(1), pool: pool(), seq: 1 }),
         ("sent", fleet::Input::Sent { pool: pool(), attempts: vec![attempt_id(0, 1)] }),
+        ("unsent", fleet::Input::Unsent { pool: pool(), attempts: vec![attempt_id(0, 1)] }),
         ("claimed", claimed),
         ("freed", fleet::Input::Freed { instance: machine(3), pool: pool(), seq: 3 }),
         ("closing", fleet::Input::Closing { instance: machine(3), pool: pool(), seq: 4 }),

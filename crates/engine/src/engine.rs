@@ -16,7 +16,7 @@ use tidegate_core::schedule::Schedule;
 use tidegate_core::time::Timestamp;
 use tidegate_core::wire::envelope;
 
-use crate::actors::JobChecks;
+use crate::actors::{JobChecks, Pace};
 use crate::error::Error;
 use crate::ports::{
     Blobs, Clock, Expect, Fleet, Forge, GitCredentials, Ids, Key, Outbound, PortError, Put, Queue, Record,
@@ -52,6 +52,8 @@ pub struct Settings {
     pub notify: NotifySettings,
     /// Which jobs have a check of their own.
     pub job_checks: JobChecks,
+    /// How much may be written of large records.
+    pub pace: Pace,
 }
 
 /// What notifications need beyond what pipelines say.
@@ -204,12 +206,21 @@ impl Engine {
 
     /// Writes a record. A write whose answer was lost is repeated: the version tells whether it happened.
     pub(crate) async fn save<T: Serialize>(&self, key: Key, body: &T, expect: Expect) -> Result<Version, Error> {
+        self.save_sized(key, body, expect).await.map(|saved| saved.0)
+    }
+
+    /// As [`Engine::save`], with the size of what was written, in bytes.
+    pub(crate) async fn save_sized<T: Serialize>(
+        &self,
+        key: Key,
+        body: &T,
+        expect: Expect,
+    ) -> Result<(Version, usize), Error> {
         let put = self.put(key, body, expect)?;
-        let version = put.version;
         let mut tries = 0;
         loop {
             match self.ports.store.put_if(put.clone()).await {
-                Ok(()) => return Ok(version),
+                Ok(()) => return Ok((put.version, put.body.len())),
                 Err(PortError::Retry { after, .. }) if tries < 3 => {
                     tries += 1;
                     self.ports.clock.sleep(after.unwrap_or_else(|| Duration::from_millis(20 << tries))).await;

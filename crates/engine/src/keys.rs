@@ -62,6 +62,10 @@ pub(crate) fn inbox(actor: &Actor) -> String {
     format!("inbox/{actor}")
 }
 
+pub(crate) fn pause(actor: &Actor) -> Key {
+    Key::new(format!("pause/{actor}"), "pause")
+}
+
 /// The index of what the sweep must look at.
 pub(crate) const ACTIVE: &str = "active/0";
 

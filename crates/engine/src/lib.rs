@@ -20,7 +20,7 @@ mod schedules;
 mod supersede;
 mod sweep;
 
-pub use actors::{Actor, CheckRecord, DOORBELL, JobChecks, ReportRecord, UnknownActor};
+pub use actors::{Actor, CheckRecord, DOORBELL, JobChecks, Pace, ReportRecord, UnknownActor};
 pub use engine::{Engine, NotifySettings, PipelineSettings, Ports, ScheduleSettings, Settings};
 pub use error::Error;
 pub use ingest::{DeliveryRecord, INGEST};

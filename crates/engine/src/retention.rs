@@ -209,7 +209,7 @@ impl Engine {
         for partition in partitions {
             self.delete_partition(&partition).await?;
         }
-        for key in [keys::unreported(&id), keys::active(&actor)] {
+        for key in [keys::unreported(&id), keys::active(&actor), keys::pause(&actor)] {
             self.ports.store.delete_if(&key, Expect::Any).await?;
         }
         for prefix in prefixes(&id) {

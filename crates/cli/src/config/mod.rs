@@ -20,7 +20,7 @@ use tidegate_core::fleet::{Policy, PoolPolicy};
 use tidegate_core::ids::{PipelineSlug, PoolName, RepositoryId};
 use tidegate_core::trust::Trust;
 use tidegate_engine::ports::RepositorySource;
-use tidegate_engine::{JobChecks, NotifySettings, PipelineSettings, Settings};
+use tidegate_engine::{JobChecks, NotifySettings, Pace, PipelineSettings, Settings};
 use tidegate_local::Token;
 
 pub(crate) use example::EXAMPLE;
@@ -259,6 +259,7 @@ impl Config {
                 webhook_secret: self.notify.webhook_secret.clone(),
                 slack_url: self.notify.slack_url.clone(),
             },
+            pace: Pace::default(),
         }
     }
 

@@ -194,7 +194,7 @@ pub struct Ticket {
     pub attempt: AttemptId,
     /// When its message was last sent.
     pub at: Timestamp,
-    /// Whether the message was sent.
+    /// Whether somebody has taken on to send the message.
     pub sent: bool,
 }
 
@@ -234,6 +234,11 @@ impl Pool {
     /// Machines that work.
     pub fn busy(&self) -> u32 {
         count(self.machines.values().filter(|m| m.state == MachineState::Busy))
+    }
+
+    /// Those of them that were heard at this moment to have claimed something.
+    pub fn claimed_at(&self, now: Timestamp) -> u32 {
+        count(self.machines.values().filter(|m| m.state == MachineState::Busy && m.since == now))
     }
 }
 

@@ -18,6 +18,9 @@ use crate::ports::{Expect, PortError, Version, Write};
 
 /// Longest wait of one call.
 const MAX_WAIT: Duration = Duration::from_secs(20);
+/// Until the fleet hears that a machine holds nothing any more. As a rule a ticket is out for it already, and the fleet hears
+/// of its next claim before that: one step then folds in both.
+const NEXT_CLAIM: Duration = Duration::from_millis(200);
 
 fn expect(version: Option<Version>) -> Expect {
     version.map_or(Expect::Absent, Expect::Version)
@@ -242,7 +245,7 @@ impl Engine {
             }
             match self.ports.store.transact(writes).await {
                 Ok(()) => {
-                    tokio::try_join!(self.ring(&actor), self.ring(&Actor::Fleet))?;
+                    tokio::try_join!(self.ring(&actor), self.ring_later(&Actor::Fleet, NEXT_CLAIM))?;
                     return Ok(ResultAnswer { accepted: true });
                 }
                 Err(PortError::Conflict) => {}
@@ -269,7 +272,7 @@ impl Engine {
             }
             let writes = self.freeing(caller, &record, version)?;
             match self.ports.store.transact(writes.into()).await {
-                Ok(()) => return Ok(self.ring(&Actor::Fleet).await?),
+                Ok(()) => return Ok(self.ring_later(&Actor::Fleet, NEXT_CLAIM).await?),
                 Err(PortError::Conflict) => {}
                 Err(error) => return Err(error.into()),
             }
