@@ -194,6 +194,7 @@ fn fleet_settings(config: &Config) -> Result<FleetSettings, StartError> {
     settings.stop = config.limits.grace + Duration::from_secs(2);
     settings.hooks_dir.clone_from(&config.hooks_dir);
     settings.plugin_mirrors.clone_from(&config.plugin_mirrors);
+    settings.forbidden.clone_from(&config.forbidden);
     Ok(settings)
 }
 

@@ -85,7 +85,10 @@ pub(crate) fn compose(
     env.set("BUILDKITE_BUILD_PATH", places.build.to_string_lossy());
     env.set("BUILDKITE_BUILD_CHECKOUT_PATH", places.checkout.to_string_lossy());
     env.set("BUILDKITE_SHELL", "/bin/bash -e -c");
-    env.set("BUILDKITE_COMMAND_EVAL", "true");
+    let allowed = |forbidden: bool| if forbidden { "false" } else { "true" };
+    env.set("BUILDKITE_COMMAND_EVAL", allowed(instance.forbidden.command_eval));
+    env.set("BUILDKITE_LOCAL_HOOKS_ENABLED", allowed(instance.forbidden.local_hooks));
+    env.set("BUILDKITE_PLUGINS_ENABLED", allowed(instance.forbidden.plugins));
     env.set("BUILDKITE_CANCEL_GRACE_PERIOD", grace_ms.div_ceil(1000).to_string());
     env.set("BUILDKITE_CANCEL_SIGNAL", "SIGTERM");
     env.set(crate::worker::INSTANCE_VARIABLE, id);

@@ -4,6 +4,7 @@ pub(crate) mod api;
 pub(crate) mod difference;
 mod dirs;
 pub(crate) mod env;
+mod forbidden;
 mod hooks;
 mod locks;
 mod outcome;

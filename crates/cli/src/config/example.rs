@@ -60,6 +60,10 @@ width = 4
 # idle = "60s"            # an idle instance leaves after this long
 # hard_stop = "4h"        # an instance ends after this long, whatever happens
 # tags = { os = "linux" }
+# What jobs of this pool may not do; in `[hooks]`: of any pool that does not say it itself.
+# no_command_eval = false # only scripts that are files of the repository are run
+# no_local_hooks = false  # hooks of the repository make their job fail
+# no_plugins = false      # plugins make their job fail; `true` when one of the two above is, and this is not given
 
 # [limits]
 # wait = "24h"            # a job that no instance takes ends `expired` after this long

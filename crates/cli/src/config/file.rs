@@ -9,6 +9,7 @@ use serde::Deserialize;
 use tidegate_core::fleet::PoolPolicy;
 use tidegate_core::ids::{PipelineSlug, PoolName, RepositoryId, RepositoryName};
 use tidegate_core::trust::Trust;
+use tidegate_core::wire::instance::Forbidden;
 use tidegate_engine::ports::RepositorySource;
 use tidegate_engine::{PipelineSettings, ScheduleSettings};
 use tidegate_local::Token;
@@ -127,6 +128,9 @@ struct Pool {
     hard_stop: Option<Span>,
     #[serde(default)]
     tags: BTreeMap<String, String>,
+    no_command_eval: Option<bool>,
+    no_local_hooks: Option<bool>,
+    no_plugins: Option<bool>,
 }
 
 #[derive(Default, Deserialize)]
@@ -151,6 +155,9 @@ struct Retention {
 struct Hooks {
     dir: Option<PathBuf>,
     plugin_mirrors: Option<PathBuf>,
+    no_command_eval: Option<bool>,
+    no_local_hooks: Option<bool>,
+    no_plugins: Option<bool>,
 }
 
 /// Where findings are.
@@ -253,6 +260,13 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<Config, ConfigError> {
     let tokens = tokens(&reader, &written, github.as_ref(), &repositories)?;
     let pipelines = pipelines(&reader, &written.pipeline, &repositories)?;
     let pools = pools(&reader, &written.pool)?;
+    let forbidden = pools
+        .iter()
+        .map(|pool| {
+            let own = written.pool.iter().find(|own| own.name.get_ref() == pool.name.as_str());
+            (pool.name.clone(), forbidden(own, &written.hooks))
+        })
+        .collect();
     let base_url = match &written.base_url {
         None => String::new(),
         Some(url) => reader.at(url, |url| {
@@ -275,6 +289,7 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<Config, ConfigError> {
         retention: written.retention.builds.map_or(defaults.retention, |span| span.0),
         notify: notify(&reader, &written.notify)?,
         hooks_dir: written.hooks.dir.map(|dir| reader.beside(&dir)),
+        forbidden,
         plugin_mirrors: written.hooks.plugin_mirrors.map(|dir| reader.beside(&dir)),
         secrets: None,
     })
@@ -465,6 +480,15 @@ fn pipelines(
         pipelines.push(PipelineSettings::new(slug, repository.id));
     }
     Ok(pipelines)
+}
+
+/// What a pool says counts before what is said for all. Without command evaluation or hooks of the repository there are no
+/// plugins either, unless they are allowed by name: as in the reference.
+fn forbidden(pool: Option<&Pool>, all: &Hooks) -> Forbidden {
+    let command_eval = pool.and_then(|pool| pool.no_command_eval).or(all.no_command_eval).unwrap_or_default();
+    let local_hooks = pool.and_then(|pool| pool.no_local_hooks).or(all.no_local_hooks).unwrap_or_default();
+    let plugins = pool.and_then(|pool| pool.no_plugins).or(all.no_plugins).unwrap_or(command_eval || local_hooks);
+    Forbidden { command_eval, local_hooks, plugins }
 }
 
 fn pools(reader: &Reader<'_>, written: &[Pool]) -> Result<Vec<PoolPolicy>, ConfigError> {

@@ -10,6 +10,7 @@ mod github;
 mod limits;
 pub(crate) mod suggest;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -19,6 +20,7 @@ use tidegate_core::build::Limits;
 use tidegate_core::fleet::{Policy, PoolPolicy};
 use tidegate_core::ids::{PipelineSlug, PoolName, RepositoryId};
 use tidegate_core::trust::Trust;
+use tidegate_core::wire::instance::Forbidden;
 use tidegate_engine::ports::RepositorySource;
 use tidegate_engine::{JobChecks, NotifySettings, Pace, PipelineSettings, Settings};
 use tidegate_local::Token;
@@ -120,6 +122,8 @@ pub(crate) struct Config {
     pub(crate) notify: NotifyConfig,
     pub(crate) hooks_dir: Option<PathBuf>,
     pub(crate) plugin_mirrors: Option<PathBuf>,
+    /// What jobs of each pool may not do.
+    pub(crate) forbidden: BTreeMap<PoolName, Forbidden>,
     /// The file of secrets; that of the state directory when not given. Not in the configuration file.
     pub(crate) secrets: Option<PathBuf>,
 }
@@ -185,6 +189,7 @@ impl Default for Config {
             notify: NotifyConfig::default(),
             hooks_dir: None,
             plugin_mirrors: None,
+            forbidden: BTreeMap::new(),
             secrets: None,
         }
     }
