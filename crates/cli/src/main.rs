@@ -9,7 +9,6 @@ mod demo;
 mod docs;
 mod exit;
 mod git;
-mod github;
 mod instance;
 mod live;
 mod out;

@@ -86,15 +86,8 @@ pub enum Input {
         /// When.
         ask_after: Timestamp,
     },
-    /// These tickets' messages were sent again.
+    /// These tickets' messages were sent.
     Sent {
-        /// The pool.
-        pool: PoolName,
-        /// The attempts.
-        attempts: Vec<AttemptId>,
-    },
-    /// These tickets' messages could not be sent.
-    Unsent {
         /// The pool.
         pool: PoolName,
         /// The attempts.
@@ -240,12 +233,6 @@ impl Fleet {
                         ticket.sent = true;
                         ticket.at = now;
                     }
-                }
-            }
-            Input::Unsent { pool, attempts } => {
-                let tickets = self.pools.get_mut(&pool).map(|p| &mut p.tickets);
-                for ticket in tickets.into_iter().flatten().filter(|t| attempts.contains(&t.attempt)) {
-                    ticket.sent = false;
                 }
             }
             Input::Seen { asked_at, alive, gone, taken, beats } => {
