@@ -2,8 +2,11 @@
 
 mod artifacts;
 mod beat;
+mod beneath;
 mod checkout;
 mod control;
+#[cfg(test)]
+mod fuzzed;
 mod gate;
 mod job;
 mod job_cli;
@@ -12,6 +15,7 @@ mod process;
 mod watchdog;
 mod worker;
 
+pub use beneath::{Beneath, BeneathError};
 pub use job_cli::{is_job_cli, job_cli_main};
 pub use output::Sieve;
 pub use watchdog::watchdog_main;

@@ -9,6 +9,7 @@ mod demo;
 mod docs;
 mod exit;
 mod git;
+mod github;
 mod instance;
 mod live;
 mod out;

@@ -14,7 +14,7 @@ use tidegate_console::ApiToken;
 use tidegate_edge::gate::{Callers, presented};
 use tidegate_edge::{gate, serve, webhook};
 use tidegate_engine::gate::Caller;
-use tidegate_engine::ports::Forge;
+use tidegate_engine::ports::GitCredentials;
 use tidegate_engine::{Engine, Ports, resident};
 use tidegate_github::webhook::Secrets;
 use tidegate_local::{
@@ -26,6 +26,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::config::Config;
+use crate::github::{GitHubSide, github};
 use crate::outbound::HttpOutbound;
 
 /// Largest webhook delivery (`contract.md`).
@@ -124,9 +125,9 @@ impl Server {
         blobs.set_base_url(api_url.clone());
         state.set_endpoint(&api_url).map_err(|error| anyhow!(error))?;
         let fleet = ProcessFleet::open(&state, fleet_settings(config)?).await.map_err(|error| anyhow!(error))?;
-        let credentials = Arc::new(ConfiguredTokens::new(config.tokens.iter().cloned()));
-        let repositories =
-            GitRepositories::open(&state, config.limits.pipeline.bytes as u64, Arc::clone(&credentials) as _);
+        let own: Arc<dyn GitCredentials> = Arc::new(ConfiguredTokens::new(config.tokens.iter().cloned()));
+        let GitHubSide { forge, credentials } = github(config, own)?;
+        let repositories = GitRepositories::open(&state, config.limits.pipeline.bytes as u64, Arc::clone(&credentials));
         let ports = Ports {
             store: Arc::new(store),
             queue: Arc::clone(&queue) as _,
@@ -134,7 +135,7 @@ impl Server {
             fleet: Arc::new(fleet.clone()),
             repositories: Arc::new(repositories),
             secrets: Arc::new(SecretFile::at(config.secrets.clone().unwrap_or_else(|| state.secrets()))),
-            forge: forge(config)?,
+            forge,
             outbound: Some(Arc::new(HttpOutbound { allow_private: config.notify.allow_private })),
             credentials,
             clock: Arc::new(SystemClock),
@@ -193,6 +194,7 @@ fn fleet_settings(config: &Config) -> Result<FleetSettings, StartError> {
     settings.stop = config.limits.grace + Duration::from_secs(2);
     settings.hooks_dir.clone_from(&config.hooks_dir);
     settings.plugin_mirrors.clone_from(&config.plugin_mirrors);
+    settings.forbidden.clone_from(&config.forbidden);
     Ok(settings)
 }
 
@@ -203,11 +205,4 @@ fn secrets(config: &Config) -> Result<Secrets, StartError> {
         None => (SecretString::from(random_text()), None),
     };
     Ok(Secrets::new(current, previous).map_err(|error| anyhow!("{error}"))?)
-}
-
-fn forge(config: &Config) -> Result<Option<Arc<dyn Forge>>, StartError> {
-    let Some(github) = &config.github else { return Ok(None) };
-    let base = github.api_url.parse().with_context(|| format!("`{}` is not a web address", github.api_url))?;
-    let client = tidegate_github::client::GitHub::new(base, &github.token).map_err(|error| anyhow!("{error}"))?;
-    Ok(Some(Arc::new(client)))
 }

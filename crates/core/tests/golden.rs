@@ -53,7 +53,7 @@ impl Visit for Compare {
             Ok(read) => self.wrong.push(format!("{name}: read as {read:?}")),
             Err(error) => self.wrong.push(format!("{name}: {error}")),
         }
-        let written = envelope::seal(&value).unwrap();
+        let written = envelope::to_json(&value).unwrap();
         if written != stored {
             self.wrong.push(format!("{name}: written as {}", String::from_utf8_lossy(&written)));
         }
@@ -64,7 +64,7 @@ struct Write;
 
 impl Visit for Write {
     fn record<T: Serialize + DeserializeOwned + PartialEq + Debug>(&mut self, name: &str, value: T) {
-        std::fs::write(path(name), envelope::seal(&value).unwrap()).unwrap();
+        std::fs::write(path(name), envelope::to_json(&value).unwrap()).unwrap();
     }
 }
 
@@ -321,7 +321,6 @@ fn fleets(visit: &mut impl Visit) {
             hard_stop: seconds(3600),
             tags: vec![("queue".into(), "default".into())],
             trust: Trust::Trusted,
-            isolation: tidegate_core::fleet::Isolation::InForce,
         }],
         boot: seconds(300),
         silence: seconds(30),
@@ -344,6 +343,7 @@ fn fleets(visit: &mut impl Visit) {
         ("unanswered", fleet::Input::Unanswered { pool: pool(), token: "c".into(), ask_after: Timestamp(80_000) }),
         ("up", fleet::Input::Up { instance: machine(1), pool: pool(), seq: 1 }),
         ("sent", fleet::Input::Sent { pool: pool(), attempts: vec![attempt_id(0, 1)] }),
+        ("unsent", fleet::Input::Unsent { pool: pool(), attempts: vec![attempt_id(0, 1)] }),
         ("claimed", claimed),
         ("freed", fleet::Input::Freed { instance: machine(3), pool: pool(), seq: 3 }),
         ("closing", fleet::Input::Closing { instance: machine(3), pool: pool(), seq: 4 }),
@@ -418,7 +418,6 @@ fn events(visit: &mut impl Visit) {
             id: RepositoryId(7),
             full_name: RepositoryName::new("octo/hello").unwrap(),
             default_branch: "main".into(),
-            private: None,
         },
         git_ref: GitRef::Tag("v1".into()),
         before: commit("0"),

@@ -3,7 +3,7 @@
 use tidegate_core::event::GitRef;
 use tidegate_core::fleet::{Demand, Requirement};
 use tidegate_core::ids::{
-    AttemptId, BuildId, CommitSha, DeliveryId, InstanceId, JobIndex, PipelineSlug, RepositoryId, derived_uuid,
+    AttemptId, BuildId, DeliveryId, InstanceId, JobIndex, PipelineSlug, RepositoryId, derived_uuid,
 };
 use tidegate_core::trust::Trust;
 
@@ -62,6 +62,10 @@ pub(crate) fn inbox(actor: &Actor) -> String {
     format!("inbox/{actor}")
 }
 
+pub(crate) fn pause(actor: &Actor) -> Key {
+    Key::new(format!("pause/{actor}"), "pause")
+}
+
 /// The index of what the sweep must look at.
 pub(crate) const ACTIVE: &str = "active/0";
 
@@ -78,6 +82,16 @@ pub(crate) fn unreported(build: &BuildId) -> Key {
 
 pub(crate) fn report(build: &BuildId) -> Key {
     Key::new(format!("report/{build}"), "report")
+}
+
+/// What is shown of one job: in the partition of its build's.
+pub(crate) fn report_of_job(build: &BuildId, job: JobIndex) -> Key {
+    Key::new(report(build).pk, format!("job/{:05}", job.0))
+}
+
+/// How fast one installation, or one token, is written to.
+pub(crate) fn lane(name: &str) -> Key {
+    Key::new(format!("lane/{name}"), "lane")
 }
 
 /// Groups have names that people choose, of up to 200 characters: the record's name is derived.
@@ -201,39 +215,6 @@ pub(crate) fn notice(build: &BuildId, id: &str) -> Key {
 /// What is known of a repository by its events.
 pub(crate) fn repository(id: RepositoryId) -> Key {
     Key::new(format!("repository/{id}"), "repository")
-}
-
-/// The repositories that an installation of the App has given.
-pub(crate) fn installation(id: u64) -> String {
-    format!("installation/{id}")
-}
-
-pub(crate) fn installed(installation_id: u64, repository: RepositoryId) -> Key {
-    Key::new(installation(installation_id), repository.to_string())
-}
-
-/// What a pull request looked like last.
-pub(crate) fn pull(repository: RepositoryId, number: u64) -> Key {
-    Key::new(format!("pull/{repository}"), format!("{number:012}"))
-}
-
-/// The pull requests of a branch of the repository itself.
-pub(crate) fn pulls_of_branch(repository: RepositoryId, branch: &str) -> String {
-    format!("pulls/{repository}/{}", derived_uuid("branch", branch))
-}
-
-pub(crate) fn pull_of_branch(repository: RepositoryId, branch: &str, number: u64) -> Key {
-    Key::new(pulls_of_branch(repository, branch), format!("{number:012}"))
-}
-
-/// Which builds there are at a commit.
-pub(crate) fn at_partition(repository: RepositoryId, commit: &CommitSha) -> String {
-    format!("at/{repository}/{commit}")
-}
-
-/// By pipeline, newest first: the number is inverted.
-pub(crate) fn at(repository: RepositoryId, commit: &CommitSha, pipeline: &PipelineSlug, number: u64) -> Key {
-    Key::new(at_partition(repository, commit), format!("{pipeline}/{:020}", u64::MAX - number))
 }
 
 pub(crate) fn forms(build: &BuildId) -> String {

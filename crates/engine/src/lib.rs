@@ -20,10 +20,8 @@ mod schedules;
 mod supersede;
 mod sweep;
 
-pub use actors::{Actor, DOORBELL, ReportRecord, UnknownActor};
-pub use engine::{
-    Engine, ForgeSettings, NotifySettings, PipelineSettings, Ports, ScheduleSettings, Settings, UntrustedSettings,
-};
+pub use actors::{Actor, CheckRecord, DOORBELL, JobChecks, Pace, ReportRecord, UnknownActor};
+pub use engine::{Engine, NotifySettings, PipelineSettings, Ports, ScheduleSettings, Settings};
 pub use error::Error;
 pub use ingest::{DeliveryRecord, INGEST};
 pub use list::ListEntry;

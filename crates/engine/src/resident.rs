@@ -8,7 +8,7 @@ use tidegate_core::event::Event;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
-use crate::actors::{Actor, DOORBELL};
+use crate::actors::{Bell, DOORBELL};
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::ingest::INGEST;
@@ -159,17 +159,17 @@ impl Engine {
     }
 
     async fn handle_bell(&self, message: &Received) -> Handled {
-        let actor: Actor = match message.body.parse() {
-            Ok(actor) => actor,
+        let bell: Bell = match message.body.parse() {
+            Ok(bell) => bell,
             Err(error) => {
                 tracing::error!(%error, "a doorbell cannot be read: dropped");
                 return Handled::Done;
             }
         };
-        match self.step(&actor).await {
+        match self.answer_bell(&bell).await {
             Ok(()) => Handled::Done,
             Err(error) => {
-                tracing::warn!(actor = %actor, %error, attempts = message.receive_count, "the step is to be repeated");
+                tracing::warn!(actor = %bell.actor, %error, attempts = message.receive_count, "the step is to be repeated");
                 Handled::Later(pause(&error, message.receive_count))
             }
         }

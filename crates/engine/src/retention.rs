@@ -194,11 +194,6 @@ impl Engine {
                 Err(error) => return Err(error.into()),
             }
         }
-        if let Some(known) = &build {
-            let facts = &known.body.facts;
-            let place = keys::at(repository, &facts.commit, slug, number);
-            self.ports.store.delete_if(&place, Expect::Any).await?;
-        }
         let actor = Actor::Build(id.clone());
         let partitions = [
             keys::attempts(&id),
@@ -208,12 +203,13 @@ impl Engine {
             keys::triggers(&id),
             keys::annotations(&id),
             keys::notices(&id),
+            keys::report(&id).pk,
             keys::inbox(&actor),
         ];
         for partition in partitions {
             self.delete_partition(&partition).await?;
         }
-        for key in [keys::report(&id), keys::unreported(&id), keys::active(&actor)] {
+        for key in [keys::unreported(&id), keys::active(&actor), keys::pause(&actor)] {
             self.ports.store.delete_if(&key, Expect::Any).await?;
         }
         for prefix in prefixes(&id) {

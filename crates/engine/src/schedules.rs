@@ -37,7 +37,7 @@ impl Engine {
         let mut pause = LOOK;
         let mut failed = None;
         for repository in &self.settings.repositories {
-            for pipeline in self.configured_pipelines(repository) {
+            for pipeline in self.pipelines_of(repository) {
                 for schedule in &pipeline.schedules {
                     if let Err(error) = self.run_schedule(repository, &pipeline, schedule).await {
                         tracing::warn!(pipeline = %pipeline.slug, cron = schedule.cron.as_str(), %error, "a schedule waits");
@@ -103,6 +103,7 @@ impl Engine {
         };
         let wanted = Wanted {
             git_ref,
+            before: String::new(),
             commit,
             asked: String::new(),
             message: schedule.message.clone().unwrap_or_else(|| "Scheduled build".to_owned()),
@@ -115,9 +116,6 @@ impl Engine {
             default_branch,
             rebuilt_from: None,
             triggered_by: None,
-            origin: None,
-            hold: None,
-            refusal: None,
             trigger: trigger.to_owned(),
         };
         self.make_build(repository, pipeline, &wanted).await?;

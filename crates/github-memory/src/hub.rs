@@ -43,6 +43,8 @@ pub struct Hub {
 /// What happens to a request instead of its answer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Fault {
+    /// Nothing.
+    Pass,
     /// It is answered with this status and not done.
     Refused(u16),
     /// It is done, and the answer is lost: 502.

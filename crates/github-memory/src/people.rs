@@ -85,10 +85,11 @@ impl Hub {
         id
     }
 
-    /// Somebody changes where the deliveries of an App go.
-    pub fn set_hook_url(&mut self, app: u64, url: &str) {
+    /// Somebody changes where the deliveries of an App go, and what they are signed with.
+    pub fn set_hook(&mut self, app: u64, url: &str, secret: &str) {
         if let Some(hook) = self.hooks.values_mut().find(|hook| hook.app == Some(app)) {
             url.clone_into(&mut hook.url);
+            secret.clone_into(&mut hook.secret);
         }
     }
 

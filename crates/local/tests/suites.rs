@@ -253,10 +253,11 @@ impl Blobs for Odd<DirBlobs> {
         &self,
         upload: InParts<'_>,
         number: u32,
+        from: u64,
         max_bytes: u64,
         lifetime: Duration,
     ) -> Result<Presigned, PortError> {
-        self.through(self.inner.presign_part(upload, number, max_bytes, lifetime)).await
+        self.through(self.inner.presign_part(upload, number, from, max_bytes, lifetime)).await
     }
 
     async fn complete_parts(&self, upload: InParts<'_>, tags: &[String]) -> Result<bool, PortError> {

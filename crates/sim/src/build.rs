@@ -1,5 +1,6 @@
 //! `tidegate-sim build`: what one build costs.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use tidegate_pipeline::{Context, Limits, Source, expand};
 
 use crate::exec::lock;
 use crate::faults::Faults;
+use crate::ports::Written;
 use crate::world::{MINUTE, Plan, SECOND, Single, World};
 
 /// How long a build may take, in virtual time.
@@ -57,6 +59,8 @@ pub(crate) struct Cost {
     /// Processor time of the engine and of the world around it, machines and their agents included.
     pub(crate) cpu_ms_per_job: f64,
     pub(crate) port_calls: u64,
+    /// What was written, by kind of record.
+    pub(crate) written: BTreeMap<String, Written>,
 }
 
 pub(crate) fn main(args: &Args) -> ExitCode {
@@ -79,6 +83,10 @@ pub(crate) fn main(args: &Args) -> ExitCode {
                 "{} records, {} bytes written, {:.0} a job",
                 cost.records_written, cost.bytes_written, cost.bytes_written_per_job
             );
+            for (kind, written) in &cost.written {
+                let Written { records, bytes, largest } = written;
+                println!("  {kind}: {records} records, {bytes} bytes, the largest {largest}");
+            }
             println!("{} port calls, {:.2} ms of processor time a job", cost.port_calls, cost.cpu_ms_per_job);
         }
     }
@@ -122,18 +130,20 @@ pub(crate) fn run(seed: u64, single: Single) -> anyhow::Result<Cost> {
     let store = lock(&world.store);
     let record = store.find(&tidegate_engine::ports::Key::new(format!("build/{id}"), "build"));
     let state = record.and_then(|(_, body)| envelope::open::<Build>(body).ok()).map_or("lost", |b| b.state.name());
+    let bytes_written = store.written.values().map(|w| w.bytes).sum::<u64>();
     let of_each = |sum: f64| if jobs == 0 { 0.0 } else { sum / jobs as f64 };
     let cost = Cost {
         state,
         jobs,
         virtual_seconds,
-        max_record_bytes: store.largest,
-        max_build_record_bytes: store.largest_build,
-        records_written: store.writes,
-        bytes_written: store.bytes_written,
-        bytes_written_per_job: of_each(store.bytes_written as f64),
+        max_record_bytes: store.written.values().map(|w| w.largest).max().unwrap_or_default(),
+        max_build_record_bytes: store.written.get("build").map_or(0, |w| w.largest),
+        records_written: store.written.values().map(|w| w.records).sum(),
+        bytes_written,
+        bytes_written_per_job: of_each(bytes_written as f64),
         cpu_ms_per_job: of_each(spent as f64 / 1e6),
         port_calls: world.points.load(std::sync::atomic::Ordering::Relaxed) / 2,
+        written: store.written.clone(),
     };
     drop(store);
     world.end();

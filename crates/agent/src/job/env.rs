@@ -9,89 +9,13 @@ use tidegate_core::ids::AttemptId;
 use tidegate_core::plan::Env;
 use tidegate_core::wire::instance::InstanceFile;
 
+pub(crate) use super::variables::{JobEnv, is_agent_only, is_possible};
+
 /// In the environment of every process of an attempt.
 pub(crate) const ATTEMPT_VARIABLE: &str = "TIDEGATE_ATTEMPT";
 
 /// What of the machine's environment a job sees.
 const INHERITED: [&str; 8] = ["PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "TZ", "SSL_CERT_FILE"];
-
-/// Variables that only the agent may set: a pipeline that sets one is told so in `BUILDKITE_IGNORED_ENV`.
-const AGENT_ONLY: [&str; 24] = [
-    "BUILDKITE_AGENT_ACCESS_TOKEN",
-    "BUILDKITE_AGENT_DEBUG",
-    "BUILDKITE_AGENT_ENDPOINT",
-    "BUILDKITE_AGENT_JOB_API_SOCKET",
-    "BUILDKITE_AGENT_JOB_API_TOKEN",
-    "BUILDKITE_AGENT_JOB_TIMEOUT_FILE",
-    "BUILDKITE_AGENT_PID",
-    "BUILDKITE_BIN_PATH",
-    "BUILDKITE_BUILD_CHECKOUT_PATH",
-    "BUILDKITE_BUILD_PATH",
-    "BUILDKITE_COMMAND_EVAL",
-    "BUILDKITE_CONFIG_PATH",
-    "BUILDKITE_CONTAINER_COUNT",
-    "BUILDKITE_GIT_MIRRORS_LOCK_TIMEOUT",
-    "BUILDKITE_GIT_MIRRORS_PATH",
-    "BUILDKITE_GIT_SUBMODULE_CLONE_CONFIG",
-    "BUILDKITE_HOOKS_PATH",
-    "BUILDKITE_HOOKS_SHELL",
-    "BUILDKITE_KUBERNETES_EXEC",
-    "BUILDKITE_LOCAL_HOOKS_ENABLED",
-    "BUILDKITE_PLUGINS_ENABLED",
-    "BUILDKITE_PLUGINS_PATH",
-    "BUILDKITE_SHELL",
-    "BUILDKITE_SSH_KEYSCAN",
-];
-
-/// Whether hooks and the job's own commands may not change a variable: it would have no effect, or a bad one.
-pub(crate) fn is_agent_only(name: &str) -> bool {
-    AGENT_ONLY.contains(&name) || name.starts_with("TIDEGATE_")
-}
-
-/// The environment of a job while it runs. Ordered by name, so that what a job sees does not depend on chance.
-#[derive(Clone, Default, Eq, PartialEq)]
-pub(crate) struct JobEnv(BTreeMap<String, String>);
-
-/// Names only: values may be secrets.
-impl std::fmt::Debug for JobEnv {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_set().entries(self.0.keys()).finish()
-    }
-}
-
-impl JobEnv {
-    pub(crate) fn get(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(String::as_str)
-    }
-
-    pub(crate) fn set(&mut self, name: impl Into<String>, value: impl Into<String>) {
-        self.0.insert(name.into(), value.into());
-    }
-
-    pub(crate) fn unset(&mut self, name: &str) {
-        self.0.remove(name);
-    }
-
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|(n, v)| (n.as_str(), v.as_str()))
-    }
-
-    pub(crate) fn to_vec(&self) -> Vec<(String, String)> {
-        self.0.iter().map(|(n, v)| (n.clone(), v.clone())).collect()
-    }
-
-    /// Whether a variable is set to what people write for "no".
-    pub(crate) fn is_off(&self, name: &str) -> bool {
-        self.get(name).is_some_and(|v| matches!(v.to_ascii_lowercase().as_str(), "false" | "0" | "no" | "off"))
-    }
-}
-
-impl JobEnv {
-    /// Whether a variable is set to what people write for "yes".
-    pub(crate) fn is_on(&self, name: &str) -> bool {
-        self.get(name).is_some_and(|v| matches!(v.to_ascii_lowercase().as_str(), "true" | "1" | "yes" | "on"))
-    }
-}
 
 /// Places of one attempt.
 #[derive(Clone, Copy, Debug)]
@@ -161,17 +85,15 @@ pub(crate) fn compose(
     env.set("BUILDKITE_BUILD_PATH", places.build.to_string_lossy());
     env.set("BUILDKITE_BUILD_CHECKOUT_PATH", places.checkout.to_string_lossy());
     env.set("BUILDKITE_SHELL", "/bin/bash -e -c");
-    env.set("BUILDKITE_COMMAND_EVAL", "true");
+    let allowed = |forbidden: bool| if forbidden { "false" } else { "true" };
+    env.set("BUILDKITE_COMMAND_EVAL", allowed(instance.forbidden.command_eval));
+    env.set("BUILDKITE_LOCAL_HOOKS_ENABLED", allowed(instance.forbidden.local_hooks));
+    env.set("BUILDKITE_PLUGINS_ENABLED", allowed(instance.forbidden.plugins));
     env.set("BUILDKITE_CANCEL_GRACE_PERIOD", grace_ms.div_ceil(1000).to_string());
     env.set("BUILDKITE_CANCEL_SIGNAL", "SIGTERM");
     env.set(crate::worker::INSTANCE_VARIABLE, id);
     env.set(ATTEMPT_VARIABLE, attempt.to_string());
     env
-}
-
-/// What the kernel can carry.
-pub(crate) fn is_possible(name: &str, value: &str) -> bool {
-    !name.is_empty() && !name.contains(['=', '\0']) && !value.contains('\0')
 }
 
 /// A name as part of a variable's name: upper case, everything but letters and digits is `_`.

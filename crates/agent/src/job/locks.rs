@@ -77,7 +77,12 @@ impl Locks {
 
     /// Lets go of everything, and gives nothing any more.
     pub(crate) fn close(&self) {
-        *self.held.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner).take();
+        for (key, held) in held.into_iter().flatten() {
+            // While it is still ours. Where it stays it is free all the same.
+            let _stays = std::fs::remove_file(self.path(&key));
+            drop(held);
+        }
     }
 
     /// Waits for a lock and takes it; the token that lets go of it.
@@ -248,6 +253,9 @@ mod tests {
         assert!(matches!(two.release("k", &token), Err(LockError::Ended)));
         assert!(matches!(two.acquire("k", NOW).await, Err(LockError::Ended)));
         one.acquire("k", NOW).await.unwrap();
+        assert!(one.begin("work", NOW).await.unwrap());
+        one.close();
+        assert_eq!(std::fs::read_dir(dir.path().join("l")).unwrap().count(), 0, "a job leaves files of its locks");
     }
 
     #[tokio::test]

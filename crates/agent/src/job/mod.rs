@@ -1,8 +1,10 @@
 //! One attempt, from its assignment to its result.
 
 pub(crate) mod api;
+pub(crate) mod difference;
 mod dirs;
 pub(crate) mod env;
+mod forbidden;
 mod hooks;
 mod locks;
 mod outcome;
@@ -14,6 +16,7 @@ mod schema;
 mod script;
 mod secrets;
 mod steps;
+pub(crate) mod variables;
 
 pub(crate) use dirs::{JobDir, remove as remove_tree};
 pub(crate) use env::JobEnv;

@@ -11,12 +11,13 @@ use tidegate_core::ids::CommitSha;
 use tidegate_core::wire::gate::{CancelReason, Outcome};
 use tidegate_core::wire::job::{MetaData, MetaDataAnswer, MetaDataAsk};
 
+use super::forbidden::OffLimits;
 use super::hooks::Moment;
 use super::outcome::{Failures, Seen, of_command, plain, shorten};
 use super::plugins::{self, Plugin, Ready, Source};
 use super::pressure::{OomKills, disk_full};
 use super::run::cannot_start;
-use super::script::{arguments, shell};
+use super::script::{arguments, named_file, shell};
 use super::steps::{Halt, Job, LEFTOVER_GRACE, Patience, Scope};
 use crate::artifacts;
 use crate::checkout::{self, CheckoutError, Wanted};
@@ -104,6 +105,9 @@ impl Job<'_> {
             }
             _ => Vec::new(),
         };
+        if let Some(plugin) = wanted.first().filter(|_| self.host.instance.forbidden.plugins) {
+            return Err(self.forbidden(&OffLimits::Plugin(plugin)).await);
+        }
         self.fetch_plugins(&wanted).await?;
         let mut scopes = vec![Scope::Agent];
         scopes.extend(self.plugin_scopes());
@@ -303,6 +307,9 @@ impl Job<'_> {
         if command.trim().is_empty() {
             self.log.say("~~~ No command to run").await;
             return Ok(of_command(End::Exited(0), None, Seen::default()));
+        }
+        if self.host.instance.forbidden.command_eval && named_file(&self.dir.checkout, command).is_none() {
+            return Err(self.forbidden(&OffLimits::Command(command)).await);
         }
         self.log.say(format!("~~~ Running commands\n\x1b[90m$\x1b[0m {command}")).await;
         self.log.command_starts().await;

@@ -31,7 +31,7 @@ pub(crate) fn arguments(command: &str, directory: &Path, scratch: &Path) -> std:
 }
 
 /// The file that a command of one word names, if it does.
-fn named_file(directory: &Path, command: &str) -> Option<PathBuf> {
+pub(crate) fn named_file(directory: &Path, command: &str) -> Option<PathBuf> {
     let relative = Path::new(command);
     let inside = relative.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
     let file = directory.join(relative);

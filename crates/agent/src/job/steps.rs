@@ -8,8 +8,10 @@ use tidegate_core::attempt::Cause;
 use tidegate_core::wire::gate::{Assignment, CancelReason, Outcome, Start, StartAnswer};
 
 use super::api::JobApi;
+use super::difference::Changes;
 use super::dirs::JobDir;
 use super::env::{JobEnv, Places, compose};
+use super::forbidden::OffLimits;
 use super::hooks::{self, Moment};
 use super::outcome::{cause_of, plain};
 use super::plugins::Ready;
@@ -195,7 +197,6 @@ impl<'a> Job<'a> {
     pub(crate) fn find_hook(&self, scope: &Scope, moment: Moment) -> Option<PathBuf> {
         match scope {
             Scope::Agent => hooks::find(self.host.instance.hooks_dir.as_ref()?, moment),
-            Scope::Repository if self.env.is_off("BUILDKITE_LOCAL_HOOKS_ENABLED") => None,
             Scope::Repository => hooks::find(&self.dir.checkout.join(".buildkite/hooks"), moment),
             Scope::Plugin(index) => {
                 let plugin = self.plugins.get(*index)?;
@@ -230,6 +231,9 @@ impl<'a> Job<'a> {
     ) -> Result<(), Halt> {
         if matches!(patience, Patience::Job) {
             self.start().await?;
+        }
+        if matches!(scope, Scope::Repository) && self.local_hooks_are_off() {
+            return Err(self.forbidden(&OffLimits::Hook(moment.file())).await);
         }
         let name = match scope {
             Scope::Agent => format!("agent {} hook", moment.file()),
@@ -301,7 +305,7 @@ impl<'a> Job<'a> {
         self.log.redact(secret_values(self.env.iter(), patterns)).await;
     }
 
-    async fn apply(&mut self, changes: hooks::Changes) {
+    async fn apply(&mut self, changes: Changes) {
         let changed = !changes.set.is_empty();
         for (name, value) in changes.set {
             self.env.set(name, value);

@@ -1,10 +1,11 @@
 use std::fs::{self, File};
 use std::io::Write as _;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
+use tidegate_agent::Beneath;
 use tidegate_engine::api::ArtifactAnswer;
 use tidegate_pipeline::Glob;
 
@@ -87,26 +88,12 @@ fn choose(artifacts: Vec<ArtifactAnswer>, patterns: &[String]) -> anyhow::Result
     Ok(chosen)
 }
 
-/// Where an artifact goes to. Never outside of the directory, whatever a job has called it.
-fn target(directory: &Path, path: &str) -> anyhow::Result<PathBuf> {
-    let path = Path::new(path);
-    let inside = path.components().all(|part| matches!(part, Component::Normal(_)));
-    if !inside || path.as_os_str().is_empty() {
-        bail!("it would be written outside of `{}`", directory.display());
-    }
-    Ok(directory.join(path))
-}
-
+/// Never outside of the directory, whatever a job has called it and whatever links are there.
 async fn download(backend: &Backend, artifact: &ArtifactAnswer, directory: &Path) -> anyhow::Result<PathBuf> {
-    let target = target(directory, &artifact.path)?;
-    let parent = target.parent().unwrap_or(directory);
-    fs::create_dir_all(parent).with_context(|| format!("cannot make `{}`", parent.display()))?;
-    // A link that leads elsewhere may have been there before.
-    let (root, inside) = (fs::canonicalize(directory)?, fs::canonicalize(parent)?);
-    if !inside.starts_with(&root) {
-        bail!("it would be written outside of `{}`", directory.display());
-    }
-    let mut file = tempfile::NamedTempFile::new_in(parent)?;
+    fs::create_dir_all(directory).with_context(|| format!("cannot make `{}`", directory.display()))?;
+    let root = File::open(directory).with_context(|| format!("cannot open `{}`", directory.display()))?;
+    let place = Beneath::new(&root, Path::new(&artifact.path))?;
+    let mut file = place.open()?;
     let mut digest = Sha256::new();
     backend
         .artifact_content(artifact, |piece| {
@@ -117,20 +104,8 @@ async fn download(backend: &Backend, artifact: &ArtifactAnswer, directory: &Path
     if hex::encode(digest.finalize()) != artifact.sha256 {
         bail!("its content does not have the SHA-256 that the job uploaded: try again");
     }
-    readable(file.as_file())?;
-    file.persist(&target)
-        .map_err(|error| error.error)
-        .with_context(|| format!("cannot write `{}`", target.display()))?;
-    Ok(target)
-}
-
-/// As any other new file, as far as the user's mask allows.
-fn readable(file: &File) -> anyhow::Result<()> {
-    use nix::sys::stat::{Mode, fchmod, umask};
-    let mask = umask(Mode::empty());
-    umask(mask);
-    let mode = Mode::S_IRUSR | Mode::S_IWUSR | Mode::S_IRGRP | Mode::S_IWGRP | Mode::S_IROTH | Mode::S_IWOTH;
-    Ok(fchmod(file, mode & !mask)?)
+    place.finish()?;
+    Ok(directory.join(&artifact.path))
 }
 
 #[cfg(test)]
@@ -149,15 +124,6 @@ mod tests {
             job_id: job.into(),
             attempt,
             key: format!("{path}/{job}/{attempt}"),
-        }
-    }
-
-    #[test]
-    fn nothing_is_written_outside() {
-        let directory = Path::new("to");
-        assert_eq!(target(directory, "a/b.txt").unwrap(), Path::new("to/a/b.txt"));
-        for bad in ["../x", "/etc/passwd", "a/../../x", "", "./a/.."] {
-            assert!(target(directory, bad).is_err(), "{bad}");
         }
     }
 

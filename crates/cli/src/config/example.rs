@@ -7,7 +7,7 @@ listen = "127.0.0.1:8920"
 # Everything else: clients and instances. Needs the token that the server writes into its state directory.
 api_listen = "127.0.0.1:8921"
 
-# Where people reach this server, for links in commit statuses.
+# Where people reach this server, for links in checks and commit statuses.
 # base_url = "https://ci.example.com"
 
 [webhook]
@@ -16,12 +16,15 @@ secret_file = "webhook.secret"
 # While the secret is being changed: deliveries signed with the one before are accepted too.
 # previous_secret_file = "webhook.secret.old"
 
-# Where results are posted as commit statuses. Without it they are only recorded. The token also reads the repositories
-# there that not everybody may read, where they have none of their own.
+# Where results are shown. Without it they are only recorded. An App (`tidegate github setup` makes one) shows them as check
+# runs, gives each job a token that reads its repository for an hour, and asks GitHub for webhooks that were lost. A token
+# shows commit statuses, and reads the repositories there that not everybody may read, where they have none of their own.
 # [github]
-# token_file = "github.token"
-# api_url = "https://api.github.com"
-# app_id = 123456         # the App whose deliveries come here: its repositories are built, its checks have buttons
+# app_id = 123456
+# private_key_file = "github-app.pem"
+# token_file = "github.token"           # instead of the App
+# api_url = "https://api.github.com"    # `https://HOST/api/v3` of an enterprise server
+# job_checks = "failed"                 # which jobs have a check of their own: "never", "failed" or "all"
 
 # A repository that is built. `id` is what decides; the name is for people.
 # `gh api repos/OWNER/NAME --jq .id` prints it.
@@ -40,10 +43,6 @@ id = 123456789
 # branches = "main release/*"
 # skip_intermediate_builds = true      # a newer build of a branch skips those that have not begun; or a filter: "!main"
 # cancel_intermediate_builds = "!main" # a newer build of a branch cancels those that are not over
-# pull_requests = true                 # whether pull requests are built; or into which branches: "main release/*"
-# forks = "approved"                   # of those from forks: "never"; "approved" by `/approve SHA` of somebody who may write;
-#                                      # or "always". `.tidegate/policy.yml` of the default branch can only narrow it.
-# cancel_deleted_branches = true       # what is built of a branch that is deleted is canceled
 #
 # Builds at times: five fields of cron, in UTC. A slot makes one build; of several that were missed, only the last is made
 # up for.
@@ -61,8 +60,10 @@ width = 4
 # idle = "60s"            # an idle instance leaves after this long
 # hard_stop = "4h"        # an instance ends after this long, whatever happens
 # tags = { os = "linux" }
-# trust = "trusted"       # "untrusted": for pull requests from forks, and for nothing else (docs/trust.md)
-# isolation = "none, at my own risk"  # without this no pool of this server runs what is not trusted
+# What jobs of this pool may not do; in `[hooks]`: of any pool that does not say it itself.
+# no_command_eval = false # only scripts that are files of the repository are run
+# no_local_hooks = false  # hooks of the repository make their job fail
+# no_plugins = false      # plugins make their job fail; `true` when one of the two above is, and this is not given
 
 # [limits]
 # wait = "24h"            # a job that no instance takes ends `expired` after this long
@@ -73,8 +74,6 @@ width = 4
 # log_bytes = 1073741824  # how much of a job's log is kept
 # build_jobs = 4000       # jobs of one build, uploads included
 # build_uploads = 500     # uploads of one build
-# untrusted_timeout = "1h"  # how long one job of a fork's pull request may run
-# untrusted_jobs = 100      # jobs of one build of a fork's pull request
 # Caps on one pipeline text, the file of a commit or an upload. `tidegate pipeline` reads them too.
 # bytes = 1048576
 # depth = 64              # lists and maps in each other

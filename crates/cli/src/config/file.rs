@@ -6,17 +6,21 @@ use std::path::{Path, PathBuf};
 
 use secrecy::SecretString;
 use serde::Deserialize;
-use tidegate_core::fleet::{Isolation, PoolPolicy};
+use tidegate_core::fleet::PoolPolicy;
 use tidegate_core::ids::{PipelineSlug, PoolName, RepositoryId, RepositoryName};
-use tidegate_core::trust::{Forks, Trust};
+use tidegate_core::trust::Trust;
+use tidegate_core::wire::instance::Forbidden;
 use tidegate_engine::ports::RepositorySource;
 use tidegate_engine::{PipelineSettings, ScheduleSettings};
 use tidegate_local::Token;
 use toml::Spanned;
 
 use super::duration::Span;
+use super::github::{GitHub, github};
 use super::limits::Limits;
-use super::{Config, ConfigError, GitHubApi, LimitSettings, NotifyConfig, WebhookSecrets, default_pool, suggest};
+use super::{
+    Config, ConfigError, GitHubApi, GitHubIdentity, LimitSettings, NotifyConfig, WebhookSecrets, default_pool, suggest,
+};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -55,16 +59,6 @@ struct Webhook {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct GitHub {
-    token: Option<Spanned<String>>,
-    token_file: Option<Spanned<PathBuf>>,
-    api_url: Option<String>,
-    /// The App that deliveries come from.
-    app_id: Option<u64>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 struct Repository {
     full_name: Spanned<String>,
     id: Spanned<u64>,
@@ -83,9 +77,6 @@ struct Pipeline {
     branches: Branches,
     skip_intermediate_builds: Option<Filter>,
     cancel_intermediate_builds: Option<Filter>,
-    pull_requests: Option<Filter>,
-    forks: Option<Forks>,
-    cancel_deleted_branches: Option<bool>,
     #[serde(default)]
     schedule: Vec<Schedule>,
 }
@@ -137,26 +128,10 @@ struct Pool {
     hard_stop: Option<Span>,
     #[serde(default)]
     tags: BTreeMap<String, String>,
-    #[serde(default)]
-    trust: PoolTrust,
-    isolation: Option<Spanned<String>>,
+    no_command_eval: Option<bool>,
+    no_local_hooks: Option<bool>,
+    no_plugins: Option<bool>,
 }
-
-#[derive(Clone, Copy, Default, Deserialize, Eq, PartialEq)]
-#[serde(rename_all = "snake_case")]
-enum PoolTrust {
-    #[default]
-    Trusted,
-    Untrusted,
-}
-
-/// What an owner writes out who lets code of strangers run as it is.
-const AT_OWN_RISK: &str = "none, at my own risk";
-
-/// What keeps child processes of this server apart: nothing that would stop anybody.
-const CHILD_PROCESSES: &str = "its instances are child processes of this server, so that jobs run as its own user, read its \
-     files and reach its network. Run such jobs on machines of their own; or, if you accept that anybody who opens a pull \
-     request may do all that, write `isolation = \"none, at my own risk\"` in that [[pool]]";
 
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -180,6 +155,9 @@ struct Retention {
 struct Hooks {
     dir: Option<PathBuf>,
     plugin_mirrors: Option<PathBuf>,
+    no_command_eval: Option<bool>,
+    no_local_hooks: Option<bool>,
+    no_plugins: Option<bool>,
 }
 
 /// Where findings are.
@@ -206,12 +184,12 @@ impl Reader<'_> {
         parse(value.get_ref()).map_err(|error| self.wrong(Some(value.span()), error.to_string()))
     }
 
-    fn beside(&self, file: &Path) -> PathBuf {
+    pub(super) fn beside(&self, file: &Path) -> PathBuf {
         self.path.parent().map_or_else(|| file.to_owned(), |dir| dir.join(file))
     }
 
     /// A secret, written here or in a file of its own. A newline at the end of the file does not count.
-    fn secret(
+    pub(super) fn secret(
         &self,
         what: &str,
         here: Option<&Spanned<String>>,
@@ -278,10 +256,17 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<Config, ConfigError> {
     let api_listen = address(&written.api_listen, defaults.api_listen)?;
     let webhook = webhook(&reader, &written.webhook)?;
     let github = github(&reader, written.github.as_ref())?;
-    let repositories = repositories(&reader, &written.repository)?;
+    let repositories = repositories(&reader, &written.repository, github.as_ref())?;
     let tokens = tokens(&reader, &written, github.as_ref(), &repositories)?;
     let pipelines = pipelines(&reader, &written.pipeline, &repositories)?;
     let pools = pools(&reader, &written.pool)?;
+    let forbidden = pools
+        .iter()
+        .map(|pool| {
+            let own = written.pool.iter().find(|own| own.name.get_ref() == pool.name.as_str());
+            (pool.name.clone(), forbidden(own, &written.hooks))
+        })
+        .collect();
     let base_url = match &written.base_url {
         None => String::new(),
         Some(url) => reader.at(url, |url| {
@@ -304,6 +289,7 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<Config, ConfigError> {
         retention: written.retention.builds.map_or(defaults.retention, |span| span.0),
         notify: notify(&reader, &written.notify)?,
         hooks_dir: written.hooks.dir.map(|dir| reader.beside(&dir)),
+        forbidden,
         plugin_mirrors: written.hooks.plugin_mirrors.map(|dir| reader.beside(&dir)),
         secrets: None,
     })
@@ -327,17 +313,12 @@ fn webhook(reader: &Reader<'_>, written: &Webhook) -> Result<Option<WebhookSecre
     }
 }
 
-fn github(reader: &Reader<'_>, written: Option<&GitHub>) -> Result<Option<GitHubApi>, ConfigError> {
-    let Some(written) = written else { return Ok(None) };
-    let token = reader.secret("token", written.token.as_ref(), written.token_file.as_ref())?;
-    let Some(token) = token else {
-        return Err(reader.wrong(None, "[github] has no token: give `token_file`, or leave the section out"));
-    };
-    let api_url = written.api_url.clone().unwrap_or_else(|| "https://api.github.com".to_owned());
-    Ok(Some(GitHubApi { api_url, token, app_id: written.app_id }))
-}
-
-fn repositories(reader: &Reader<'_>, written: &[Repository]) -> Result<Vec<RepositorySource>, ConfigError> {
+fn repositories(
+    reader: &Reader<'_>,
+    written: &[Repository],
+    github: Option<&GitHubApi>,
+) -> Result<Vec<RepositorySource>, ConfigError> {
+    let host = github.and_then(GitHubApi::git_host).unwrap_or("github.com");
     let (mut ids, mut names) = (HashSet::new(), HashSet::new());
     let mut repositories = Vec::new();
     for repository in written {
@@ -350,7 +331,7 @@ fn repositories(reader: &Reader<'_>, written: &[Repository]) -> Result<Vec<Repos
             return Err(reader.wrong(Some(repository.full_name.span()), format!("`{full_name}` is given twice")));
         }
         let clone_url = match &repository.clone_url {
-            None => format!("https://github.com/{full_name}.git"),
+            None => format!("https://{host}/{full_name}.git"),
             Some(url) => reader.at(url, |url| clone_url(url))?,
         };
         repositories.push(RepositorySource { id, full_name, clone_url });
@@ -378,10 +359,11 @@ fn tokens(
         }
         let shared = || {
             let (github, section) = (github?, written.github.as_ref()?);
-            let host = git_host(&github.api_url)?;
+            let GitHubIdentity::Token(shared) = &github.identity else { return None };
+            let host = github.git_host()?;
             let url = &repository.clone_url;
             let is_there = tidegate_git::credential::host(url)? == host && no_place_for_a_token(url).is_none();
-            is_there.then(|| token(reader, github.token.clone(), section.token_file.as_ref()))
+            is_there.then(|| token(reader, shared.clone(), section.token_file.as_ref()))
         };
         tokens.extend(own.or_else(shared).map(|token| (repository.id, token)));
     }
@@ -399,12 +381,6 @@ fn no_place_for_a_token(url: &str) -> Option<String> {
 
 fn token(reader: &Reader<'_>, text: SecretString, file: Option<&Spanned<PathBuf>>) -> Token {
     file.map_or(Token::Text(text), |file| Token::File(reader.beside(file.get_ref())))
-}
-
-/// Where the repositories of an API are: `api.github.com` is at `github.com`, `ghe.example.com/api/v3` beside itself.
-pub(super) fn git_host(api_url: &str) -> Option<&str> {
-    let host = tidegate_git::credential::host(api_url)?;
-    Some(host.strip_prefix("api.").filter(|rest| *rest == "github.com").unwrap_or(host))
 }
 
 fn clone_url(url: &str) -> Result<String, String> {
@@ -487,9 +463,6 @@ fn pipelines(
             skip_intermediate: pipeline.skip_intermediate_builds.as_ref().and_then(Filter::patterns),
             cancel_intermediate: pipeline.cancel_intermediate_builds.as_ref().and_then(Filter::patterns),
             schedules,
-            pull_requests: pipeline.pull_requests.as_ref().map_or(Some(Vec::new()), Filter::patterns),
-            forks: pipeline.forks,
-            cancel_deleted_branches: pipeline.cancel_deleted_branches.unwrap_or(true),
         });
     }
     // Repositories without a pipeline of their own are given one of their name; two of one name would share builds.
@@ -509,15 +482,13 @@ fn pipelines(
     Ok(pipelines)
 }
 
-fn isolation(reader: &Reader<'_>, pool: &Pool) -> Result<Isolation, ConfigError> {
-    match &pool.isolation {
-        None => Ok(Isolation::Missing(CHILD_PROCESSES.to_owned())),
-        Some(written) => reader.at(written, |text| match text.as_str() {
-            AT_OWN_RISK if pool.trust == PoolTrust::Untrusted => Ok(Isolation::Waived),
-            AT_OWN_RISK => Err("`isolation` is of use where `trust = \"untrusted\"`".to_owned()),
-            other => Err(format!("`{other}` is nothing that this server can do: write \"{AT_OWN_RISK}\", or nothing")),
-        }),
-    }
+/// What a pool says counts before what is said for all. Without command evaluation or hooks of the repository there are no
+/// plugins either, unless they are allowed by name: as in the reference.
+fn forbidden(pool: Option<&Pool>, all: &Hooks) -> Forbidden {
+    let command_eval = pool.and_then(|pool| pool.no_command_eval).or(all.no_command_eval).unwrap_or_default();
+    let local_hooks = pool.and_then(|pool| pool.no_local_hooks).or(all.no_local_hooks).unwrap_or_default();
+    let plugins = pool.and_then(|pool| pool.no_plugins).or(all.no_plugins).unwrap_or(command_eval || local_hooks);
+    Forbidden { command_eval, local_hooks, plugins }
 }
 
 fn pools(reader: &Reader<'_>, written: &[Pool]) -> Result<Vec<PoolPolicy>, ConfigError> {
@@ -540,11 +511,7 @@ fn pools(reader: &Reader<'_>, written: &[Pool]) -> Result<Vec<PoolPolicy>, Confi
             idle: pool.idle.map_or(defaults.idle, |span| span.0),
             hard_stop: pool.hard_stop.map_or(defaults.hard_stop, |span| span.0),
             tags,
-            trust: match pool.trust {
-                PoolTrust::Trusted => Trust::Trusted,
-                PoolTrust::Untrusted => Trust::Untrusted,
-            },
-            isolation: isolation(reader, pool)?,
+            trust: Trust::Trusted,
         });
     }
     Ok(pools)

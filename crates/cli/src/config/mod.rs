@@ -6,20 +6,23 @@
 mod duration;
 mod example;
 mod file;
+mod github;
 mod limits;
 pub(crate) mod suggest;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use secrecy::SecretString;
 use tidegate_core::build::Limits;
-use tidegate_core::fleet::{Isolation, Policy, PoolPolicy};
+use tidegate_core::fleet::{Policy, PoolPolicy};
 use tidegate_core::ids::{PipelineSlug, PoolName, RepositoryId};
 use tidegate_core::trust::Trust;
+use tidegate_core::wire::instance::Forbidden;
 use tidegate_engine::ports::RepositorySource;
-use tidegate_engine::{ForgeSettings, NotifySettings, PipelineSettings, Settings, UntrustedSettings};
+use tidegate_engine::{JobChecks, NotifySettings, Pace, PipelineSettings, Settings};
 use tidegate_local::Token;
 
 pub(crate) use example::EXAMPLE;
@@ -67,21 +70,27 @@ pub(crate) struct WebhookSecrets {
     pub(crate) previous: Option<SecretString>,
 }
 
-/// Where results are posted to.
+/// `[github]`: where results are posted to, and by whom.
 #[derive(Clone, Debug)]
 pub(crate) struct GitHubApi {
     pub(crate) api_url: String,
-    pub(crate) token: SecretString,
-    /// The App that deliveries come from.
-    pub(crate) app_id: Option<u64>,
+    pub(crate) identity: GitHubIdentity,
+    /// Which jobs have a check of their own.
+    pub(crate) job_checks: JobChecks,
 }
 
-impl GitHubApi {
-    /// Where its pages are.
-    fn web_url(&self) -> String {
-        let scheme = if self.api_url.starts_with("http://") { "http" } else { "https" };
-        format!("{scheme}://{}", file::git_host(&self.api_url).unwrap_or("github.com"))
-    }
+/// Who asks GitHub.
+#[derive(Clone, Debug)]
+pub(crate) enum GitHubIdentity {
+    /// Whoever made a token.
+    Token(SecretString),
+    /// A GitHub App.
+    App {
+        /// Its id, or its client id.
+        id: String,
+        /// The file of its private key.
+        key_file: PathBuf,
+    },
 }
 
 /// `[notify]`.
@@ -113,6 +122,8 @@ pub(crate) struct Config {
     pub(crate) notify: NotifyConfig,
     pub(crate) hooks_dir: Option<PathBuf>,
     pub(crate) plugin_mirrors: Option<PathBuf>,
+    /// What jobs of each pool may not do.
+    pub(crate) forbidden: BTreeMap<PoolName, Forbidden>,
     /// The file of secrets; that of the state directory when not given. Not in the configuration file.
     pub(crate) secrets: Option<PathBuf>,
 }
@@ -132,8 +143,6 @@ pub(crate) struct LimitSettings {
     pub(crate) build_jobs: usize,
     /// Uploads of one build.
     pub(crate) build_uploads: usize,
-    /// Of work that is not trusted.
-    pub(crate) untrusted: UntrustedSettings,
 }
 
 /// Most that `build_jobs` and `build_uploads` may be: more does not fit the record of a build.
@@ -153,7 +162,6 @@ impl Default for LimitSettings {
             pipeline: tidegate_pipeline::Limits::default(),
             build_jobs: build.jobs,
             build_uploads: build.uploads,
-            untrusted: UntrustedSettings::default(),
         }
     }
 }
@@ -181,6 +189,7 @@ impl Default for Config {
             notify: NotifyConfig::default(),
             hooks_dir: None,
             plugin_mirrors: None,
+            forbidden: BTreeMap::new(),
             secrets: None,
         }
     }
@@ -200,7 +209,6 @@ fn pool(name: &str, width: u32) -> Result<PoolPolicy, tidegate_core::ids::Invali
         hard_stop: Duration::from_secs(4 * 3600),
         tags: vec![("queue".to_owned(), name.to_owned())],
         trust: Trust::Trusted,
-        isolation: Isolation::Missing(String::new()),
     })
 }
 
@@ -251,15 +259,12 @@ impl Config {
             base_url: self.base_url.clone(),
             delivery_memory: Duration::from_secs(14 * 24 * 3600),
             retention: self.retention,
+            job_checks: self.github.as_ref().map(|github| github.job_checks).unwrap_or_default(),
             notify: NotifySettings {
                 webhook_secret: self.notify.webhook_secret.clone(),
                 slack_url: self.notify.slack_url.clone(),
             },
-            forge: self.github.as_ref().map_or_else(ForgeSettings::default, |github| ForgeSettings {
-                app_id: github.app_id,
-                web_url: github.web_url(),
-            }),
-            untrusted: self.limits.untrusted,
+            pace: Pace::default(),
         }
     }
 

@@ -42,6 +42,27 @@ fn what_is_wrong_is_named_with_its_place() {
 }
 
 #[test]
+fn a_pool_forbids_what_it_says_and_else_what_is_said_for_all() {
+    let forbidden = |hooks: &str, pool: &str| {
+        let text =
+            format!("[[pool]]\nname = \"a\"\nwidth = 1\n{pool}\n[[pool]]\nname = \"b\"\nwidth = 1\n[hooks]\n{hooks}");
+        let config = parse(&text).unwrap();
+        let of = |pool: &str| {
+            let Forbidden { command_eval, local_hooks, plugins } = config.forbidden[&PoolName::new(pool).unwrap()];
+            [command_eval, local_hooks, plugins].map(u8::from)
+        };
+        (of("a"), of("b"))
+    };
+    assert_eq!(forbidden("", ""), ([0, 0, 0], [0, 0, 0]));
+    assert_eq!(forbidden("", "no_plugins = true"), ([0, 0, 1], [0, 0, 0]));
+    assert_eq!(forbidden("no_local_hooks = true", "no_local_hooks = false"), ([0, 0, 0], [0, 1, 1]));
+    assert_eq!(forbidden("no_command_eval = true", "no_plugins = false"), ([1, 0, 0], [1, 0, 1]));
+    // Also where no pool is written down.
+    let config = parse("[hooks]\nno_plugins = true").unwrap();
+    assert!(config.forbidden.values().all(|forbidden| forbidden.plugins) && config.forbidden.len() == 1);
+}
+
+#[test]
 fn no_error_repeats_a_secret() {
     let text = "[webhook]\nsecret = \"hunter2hunter2\"\nsecret_file = \"x\"";
     assert!(!parse(text).unwrap_err().contains("hunter2"));

@@ -27,6 +27,7 @@ pub(crate) struct World {
     server: Option<Child>,
     width: u32,
     extra: String,
+    top: String,
     clone_url: Option<String>,
     of_repository: String,
 }
@@ -43,8 +44,15 @@ impl World {
     /// A repository without a pipeline file.
     pub(crate) fn empty() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let world =
-            Self { dir, server: None, width: 4, extra: String::new(), clone_url: None, of_repository: String::new() };
+        let world = Self {
+            dir,
+            server: None,
+            width: 4,
+            extra: String::new(),
+            top: String::new(),
+            clone_url: None,
+            of_repository: String::new(),
+        };
         fs::create_dir_all(world.repo()).unwrap();
         world.git(["init", "--quiet", "--initial-branch=main"]);
         world.write("README", "hello\n");
@@ -61,6 +69,12 @@ impl World {
     /// More configuration.
     pub(crate) fn config(mut self, text: &str) -> Self {
         self.extra = text.to_owned();
+        self
+    }
+
+    /// Configuration that stands before everything else.
+    pub(crate) fn top(mut self, text: &str) -> Self {
+        self.top = text.to_owned();
         self
     }
 
@@ -90,9 +104,10 @@ impl World {
     fn write_config(&self) -> PathBuf {
         let path = self.path().join("tidegate.toml");
         let text = format!(
-            "listen = \"127.0.0.1:0\"\napi_listen = \"127.0.0.1:0\"\n[webhook]\nsecret = \"{SECRET}\"\n\
+            "listen = \"127.0.0.1:0\"\napi_listen = \"127.0.0.1:0\"\n{}\n[webhook]\nsecret = \"{SECRET}\"\n\
              [[repository]]\nfull_name = \"story/web\"\nid = {REPOSITORY}\nclone_url = \"{}\"\n{}\n\
              [[pool]]\nname = \"default\"\nwidth = {}\nidle = \"2s\"\n{}",
+            self.top,
             self.clone_url.clone().unwrap_or_else(|| self.repo().display().to_string()),
             self.of_repository,
             self.width,

@@ -44,7 +44,6 @@ pub(crate) fn facts() -> Facts {
         rebuilt_from: None,
         rebuilt_number: None,
         triggered_by: None,
-        origin: None,
     }
 }
 

@@ -86,8 +86,15 @@ pub enum Input {
         /// When.
         ask_after: Timestamp,
     },
-    /// These tickets' messages were sent.
+    /// These tickets' messages were sent again.
     Sent {
+        /// The pool.
+        pool: PoolName,
+        /// The attempts.
+        attempts: Vec<AttemptId>,
+    },
+    /// These tickets' messages could not be sent.
+    Unsent {
         /// The pool.
         pool: PoolName,
         /// The attempts.
@@ -233,6 +240,12 @@ impl Fleet {
                         ticket.sent = true;
                         ticket.at = now;
                     }
+                }
+            }
+            Input::Unsent { pool, attempts } => {
+                let tickets = self.pools.get_mut(&pool).map(|p| &mut p.tickets);
+                for ticket in tickets.into_iter().flatten().filter(|t| attempts.contains(&t.attempt)) {
+                    ticket.sent = false;
                 }
             }
             Input::Seen { asked_at, alive, gone, taken, beats } => {

@@ -26,9 +26,12 @@ pub enum Action {
 }
 
 /// Attempts that may be out beyond the machines that are free, so that a machine that ends a job finds the next one
-/// without a round trip: one for each two that work, at least one, at most eight.
-fn look_ahead(busy: u32) -> u32 {
-    if busy == 0 { 0 } else { busy.div_ceil(2).clamp(1, 8) }
+/// without a round trip: one for each two that work, at least one, at most eight. Where steps are rare and jobs are short,
+/// that is too little: then half as many again as were claimed since the step before, because until the next step nothing
+/// more is given out.
+fn look_ahead(busy: u32, claimed: u32) -> u32 {
+    let few = if busy == 0 { 0 } else { busy.div_ceil(2).clamp(1, 8) };
+    few.max(claimed.saturating_add(claimed / 2).min(busy))
 }
 
 /// Decides, for every pool, what to give out and what to launch. `demand` is in dispatch order over all requirements, the
@@ -68,7 +71,8 @@ fn plan_pool(
     }
 
     // Give out for every machine that is free or coming, and a little ahead.
-    let places = (state.free() + launch + look_ahead(state.busy())).min(pool.width.saturating_mul(2));
+    let places =
+        (state.free() + launch + look_ahead(state.busy(), state.claimed_at(now))).min(pool.width.saturating_mul(2));
     let mut left = places.saturating_sub(out);
     for (line, d) in lines() {
         if left == 0 {
@@ -103,6 +107,25 @@ impl Fleet {
             launch.token.clone()
         })
         .collect()
+    }
+
+    /// Takes on the tickets whose messages are to be sent: the sending is the caller's as soon as the record is written. What
+    /// it does not get to is sent again when somebody's patience ends ([`Policy::ticket_patience`]).
+    pub fn take_tickets(&mut self, now: Timestamp) -> Vec<(PoolName, Vec<AttemptId>)> {
+        let mut taken = Vec::new();
+        for (name, pool) in &mut self.pools {
+            let unsent = pool.tickets.iter_mut().filter(|ticket| !ticket.sent);
+            let attempts: Vec<AttemptId> = unsent
+                .map(|ticket| {
+                    (ticket.sent, ticket.at) = (true, now);
+                    ticket.attempt.clone()
+                })
+                .collect();
+            if !attempts.is_empty() {
+                taken.push((name.clone(), attempts));
+            }
+        }
+        taken
     }
 
     /// Writes down an attempt before its ticket is sent. Returns whether it was not out already.

@@ -240,8 +240,7 @@ impl<'a> Sources<'a> {
             let _ = write!(text, " {}.", escaped(detail.trim_end_matches('.')));
         }
         text.push_str("\n\n");
-        let lines: Vec<&str> = end.tail.lines().collect();
-        let last = lines[lines.len().saturating_sub(LINES)..].join("\n");
+        let last = last_lines(&end.tail);
         if !last.trim().is_empty() {
             let _ = writeln!(text, "{}\n", fenced(&last));
         }
@@ -319,6 +318,16 @@ fn cause(end: &End) -> String {
 fn lasted(end: &End) -> String {
     let from = end.held.as_ref().map(|held| held.started_at.unwrap_or(held.claimed_at));
     from.map_or_else(|| "no time: it never began".to_owned(), |from| span(end.at.since(from)))
+}
+
+/// The end of a log: what the command wrote, without the headings of the agent's groups, and what the agent said of its end.
+fn last_lines(tail: &str) -> String {
+    let mut lines: Vec<&str> = tail.lines().filter(|line| line.trim() != "^^^ +++").collect();
+    let heading = lines.iter().rposition(|line| line.starts_with("~~~ "));
+    if let Some(heading) = heading.filter(|at| at + 1 < lines.len()) {
+        lines.drain(..=heading);
+    }
+    lines[lines.len().saturating_sub(LINES)..].join("\n")
 }
 
 /// One line, without control characters.

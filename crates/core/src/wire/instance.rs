@@ -54,6 +54,31 @@ pub struct InstanceFile {
     /// network, for closed networks and tests.
     #[serde(default)]
     pub plugin_mirrors: Option<PathBuf>,
+    /// What jobs may not do here.
+    #[serde(default, skip_serializing_if = "Forbidden::is_nothing")]
+    pub forbidden: Forbidden,
+}
+
+/// What the owner of a machine does not let pipelines and repositories do, as the reference's `no-command-eval`,
+/// `no-local-hooks` and `no-plugins`.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+pub struct Forbidden {
+    /// Commands other than a script of the repository.
+    #[serde(default)]
+    pub command_eval: bool,
+    /// Hooks of the repository.
+    #[serde(default)]
+    pub local_hooks: bool,
+    /// Plugins.
+    #[serde(default)]
+    pub plugins: bool,
+}
+
+impl Forbidden {
+    /// Everything is allowed.
+    pub fn is_nothing(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 fn default_beat_ms() -> u64 {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::future::try_join_all;
 use tidegate_core::attempt::{Attempt, Phase};
-use tidegate_core::build::{Build, Done, Effect, Ended, Folded, Graph, Input, Line, Planned};
+use tidegate_core::build::{Build, Done, Effect, Ended, Folded, Graph, Input, Line};
 use tidegate_core::fleet::Demand;
 use tidegate_core::group;
 use tidegate_core::ids::{AttemptId, BuildId, JobIndex};
@@ -24,13 +24,16 @@ const SOON: Duration = Duration::from_secs(900);
 const ROUNDS: usize = 32;
 
 impl Engine {
-    pub(super) async fn step_build(&self, id: &BuildId) -> Result<(), Error> {
+    /// Returns how many bytes were written of the build's record.
+    pub(super) async fn step_build(&self, id: &BuildId) -> Result<usize, Error> {
         let actor = Actor::Build(id.clone());
         let key = keys::build(id);
         let mut known: Option<Loaded<Build>> = None;
         let mut done: Vec<Done> = Vec::new();
         let mut news: Vec<Input> = Vec::new();
         let mut rounds = 0;
+        let mut written = 0;
+        let mut more = false;
         let due = loop {
             if rounds >= ROUNDS {
                 // Others write all the time. Whoever waits for this step must not take it for done: a cancel is not
@@ -38,7 +41,12 @@ impl Engine {
                 return Err(PortError::retry("the build is busy").into());
             }
             let now = self.now();
-            let (letters, more) = self.inbox::<Input>(&actor).await?;
+            // What came in since stays where it is when the record is large: the next step folds it in with more.
+            let letters;
+            (letters, more) = match &known {
+                Some(_) if written > self.settings.pace.free && !more => (Vec::new(), false),
+                Some(_) | None => self.inbox::<Input>(&actor).await?,
+            };
             // After the inbox, unless it is what we wrote ourselves: a letter that is not there any more is in the record, with
             // the effects that it had. Read the other way round, a step may find neither, and whoever waits for it takes a
             // cancel for done that another step has yet to perform.
@@ -46,11 +54,10 @@ impl Engine {
                 Some(current) => current,
                 None => match self.load::<Build>(&key).await? {
                     Some(current) => current,
-                    None => return Ok(()),
+                    None => return Ok(written),
                 },
             };
             let mut next = current.body.clone();
-            let limits = self.settings.limits_of(next.facts.trust);
             let mut graph = self.graph(&next).await?;
             let (old, new): (Vec<_>, Vec<_>) = letters.into_iter().partition(|l| next.folded.contains(&l.id));
             let old: Vec<String> = old.into_iter().map(|l| l.id).collect();
@@ -60,12 +67,10 @@ impl Engine {
             let inputs = news.iter().map(|input| (None, input)).chain(new.iter().map(|l| (Some(&l.id), &l.input)));
             for (letter, input) in inputs {
                 let segment = match input {
-                    Input::Uploaded { blob, .. } | Input::Approved { plan: Planned::Segment(blob), .. } => {
-                        Some(self.segment(blob).await?)
-                    }
+                    Input::Uploaded { blob, .. } => Some(self.segment(blob).await?),
                     _ => None,
                 };
-                if next.fold(input, &graph, segment.as_deref(), &limits, now) == Folded::Done {
+                if next.fold(input, &graph, segment.as_deref(), &self.settings.limits, now) == Folded::Done {
                     folded.extend(letter.cloned());
                 }
                 if segment.is_some() {
@@ -77,8 +82,11 @@ impl Engine {
             if progress {
                 // What was folded before and is not there any more need not be remembered.
                 next.folded = folded.clone();
-                match self.save(key.clone(), &next, Expect::Version(current.version)).await {
-                    Ok(version) => current = Loaded { body: next, version },
+                match self.save_sized(key.clone(), &next, Expect::Version(current.version)).await {
+                    Ok((version, size)) => {
+                        current = Loaded { body: next, version };
+                        written += size;
+                    }
                     Err(Error::Port(PortError::Conflict)) => {
                         // Somebody else ran a step. What we performed is still marked there and is performed again.
                         (done, news) = (Vec::new(), Vec::new());
@@ -102,7 +110,7 @@ impl Engine {
         if let Some(due) = due {
             self.ring_later(&actor, due.since(self.now()).max(Duration::from_millis(1))).await?;
         }
-        Ok(())
+        Ok(written)
     }
 
     /// Performs effects in order; returns what the build must know of the outcome.

@@ -24,6 +24,12 @@ pub(crate) fn tickets(pool: &PoolName) -> String {
     format!("tickets-{pool}")
 }
 
+/// What a step has taken on to do.
+struct Mine {
+    launches: Vec<String>,
+    tickets: Vec<(PoolName, Vec<AttemptId>)>,
+}
+
 pub(crate) struct DemandLine {
     pub(crate) demand: Demand,
     key: Key,
@@ -38,15 +44,23 @@ impl Engine {
         })
     }
 
-    pub(super) async fn step_fleet(&self) -> Result<(), Error> {
+    /// Returns how many bytes were written of the fleet's record.
+    pub(super) async fn step_fleet(&self) -> Result<usize, Error> {
         let actor = Actor::Fleet;
         let policy = &self.settings.policy;
         let mut known: Option<(Fleet, Expect)> = None;
         let mut news: Vec<Input> = Vec::new();
         let mut failed: Option<Error> = None;
+        let mut written = 0;
+        let mut more = false;
         for _ in 0..ROUNDS {
             let now = self.now();
-            let (letters, more) = self.inbox::<Input>(&actor).await?;
+            // What came in since stays where it is when the record is large: the next step folds it in with more.
+            let letters;
+            (letters, more) = match &known {
+                Some(_) if written > self.settings.pace.free && !more => (Vec::new(), false),
+                Some(_) | None => self.inbox::<Input>(&actor).await?,
+            };
             // After the inbox, unless it is what we wrote ourselves: what is not there any more is in the record.
             let (mut current, mut expect) = match known.take() {
                 Some(known) => known,
@@ -67,12 +81,13 @@ impl Engine {
             next.forget_launches(now);
             let lines = self.demand().await?;
             let released = self.decide(&lines, &mut next, now).await?;
-            let mine = next.take_launches(now);
+            let mine = Mine { launches: next.take_launches(now), tickets: next.take_tickets(now) };
             if next != current || !folded.is_empty() {
                 next.folded = folded.clone();
-                match self.save(keys::fleet(), &next, expect).await {
-                    Ok(version) => {
+                match self.save_sized(keys::fleet(), &next, expect).await {
+                    Ok((version, size)) => {
                         (current, expect) = (next, Expect::Version(version));
+                        written += size;
                         news = Vec::new();
                     }
                     Err(Error::Port(PortError::Conflict)) => continue,
@@ -88,14 +103,14 @@ impl Engine {
                 return Err(error);
             }
             let performed;
-            (performed, failed) = self.perform_fleet(&current, &mine).await;
+            (performed, failed) = self.perform_fleet(&current, mine).await;
             if failed.is_none() && performed.is_empty() && !more && released.is_empty() {
                 break;
             }
             news.extend(performed);
             known = Some((current, expect));
         }
-        Ok(())
+        Ok(written)
     }
 
     /// Gives out and launches in the record. What the record and the lines say may be old: attempts are cancelled, lines are
@@ -205,20 +220,19 @@ impl Engine {
         }
     }
 
-    /// Makes the launches that are this step's to make, sends the tickets that are not sent, ends the machines that are lost. What fails does not
+    /// Makes the launches and sends the tickets that are this step's to do, ends the machines that are lost. What fails does not
     /// keep the rest from being done: the first failure is returned beside what was achieved.
-    async fn perform_fleet(&self, fleet: &Fleet, mine: &[String]) -> (Vec<Input>, Option<Error>) {
+    async fn perform_fleet(&self, fleet: &Fleet, mine: Mine) -> (Vec<Input>, Option<Error>) {
         let mut news = Vec::new();
         let mut failed = None;
-        for (name, pool) in &fleet.pools {
-            let unsent: Vec<_> = pool.tickets.iter().filter(|t| !t.sent).map(|t| t.attempt.clone()).collect();
-            if !unsent.is_empty() {
-                match self.send_tickets(name, &unsent).await {
-                    Ok(()) => news.push(Input::Sent { pool: name.clone(), attempts: unsent }),
-                    Err(error) => failed = failed.or(Some(error)),
-                }
+        for (pool, attempts) in mine.tickets {
+            if let Err(error) = self.send_tickets(&pool, &attempts).await {
+                news.push(Input::Unsent { pool, attempts });
+                failed = failed.or(Some(error));
             }
-            for launch in pool.launches.iter().filter(|l| mine.contains(&l.token)) {
+        }
+        for (name, pool) in &fleet.pools {
+            for launch in pool.launches.iter().filter(|l| mine.launches.contains(&l.token)) {
                 if self.now() >= launch.ask_after {
                     // We slept, and somebody else may be making the call.
                     continue;

@@ -8,10 +8,13 @@ pub(crate) mod fleet;
 mod group;
 mod inbox;
 pub(crate) mod notify;
+mod pace;
 pub(crate) mod report;
 pub(crate) mod trigger;
 
-pub use report::ReportRecord;
+pub(crate) use pace::Bell;
+pub use pace::Pace;
+pub use report::{CheckRecord, JobChecks, ReportRecord};
 
 use std::fmt;
 use std::str::FromStr;
@@ -92,12 +95,17 @@ impl Engine {
     /// # Errors
     /// Everything is in the records: a step that failed half way is repeated by the next doorbell.
     pub async fn step(&self, actor: &Actor) -> Result<(), Error> {
+        self.step_sized(actor).await.map(|_| ())
+    }
+
+    /// As [`Engine::step`]; returns how many bytes were written of the record of a build or of the fleet.
+    async fn step_sized(&self, actor: &Actor) -> Result<usize, Error> {
         match actor {
             Actor::Build(id) => self.step_build(id).await,
-            Actor::Group(id) => self.step_group(id).await,
             Actor::Fleet => self.step_fleet().await,
-            Actor::Report(id) => self.step_report(id).await,
-            Actor::Deadline(id) => self.audit_deadlines(id).await,
+            Actor::Group(id) => self.step_group(id).await.map(|()| 0),
+            Actor::Report(id) => self.step_report(id).await.map(|()| 0),
+            Actor::Deadline(id) => self.audit_deadlines(id).await.map(|()| 0),
         }
     }
 }

@@ -6,7 +6,6 @@ use tidegate_core::attempt::{Attempt, Cause, Claimant, Finish, Phase, Refused};
 use tidegate_core::build::{self, BuildState, Ended};
 use tidegate_core::fleet;
 use tidegate_core::ids::AttemptId;
-use tidegate_core::trust::Trust;
 use tidegate_core::wire::gate::{Next, NextAnswer, ReportResult, ResultAnswer, Start, StartAnswer};
 
 use super::{Caller, GateError, InstanceRecord};
@@ -19,6 +18,9 @@ use crate::ports::{Expect, PortError, Version, Write};
 
 /// Longest wait of one call.
 const MAX_WAIT: Duration = Duration::from_secs(20);
+/// Until the fleet hears that a machine holds nothing any more. As a rule a ticket is out for it already, and the fleet hears
+/// of its next claim before that: one step then folds in both.
+const NEXT_CLAIM: Duration = Duration::from_millis(200);
 
 fn expect(version: Option<Version>) -> Expect {
     version.map_or(Expect::Absent, Expect::Version)
@@ -40,9 +42,7 @@ impl Engine {
         if let Some(attempt) = &record.holding {
             return self.again(caller, &request.boot, attempt).await;
         }
-        let trust = self.trust_of(&caller.pool);
-        // A machine that held what is not trusted holds nothing else: whatever was left on it meets nobody.
-        if trust.is_none() || (trust == Some(Trust::Untrusted) && record.spent) {
+        if self.trust_of(&caller.pool).is_none() {
             return Ok(NextAnswer { assignment: None, leave: true });
         }
         let queue = tickets(&caller.pool);
@@ -104,13 +104,7 @@ impl Engine {
             let why = "the agent on the machine was restarted";
             self.lose_attempt(attempt, &caller.instance, Cause::Lost, why).await?;
         }
-        let next = InstanceRecord {
-            boot: boot.to_owned(),
-            holding: None,
-            closing: false,
-            spent: record.spent,
-            seq: record.seq + 1,
-        };
+        let next = InstanceRecord { boot: boot.to_owned(), holding: None, closing: false, seq: record.seq + 1 };
         let up = fleet::Input::Up { instance: caller.instance.clone(), pool: caller.pool.clone(), seq: next.seq };
         let writes = vec![
             Write::Put(self.put(keys::instance(&caller.instance), &next, expect(version))?),
@@ -161,16 +155,7 @@ impl Engine {
             let by = Claimant { instance: &caller.instance, boot, pool: &caller.pool, trust };
             let now = self.now();
             let Some(next) = known.body.claim(by, now)? else { return Ok(()) };
-            if trust == Trust::Untrusted && record.spent && record.holding.is_none() {
-                return Err(Refused::NotYours.into());
-            }
-            let held = InstanceRecord {
-                holding: Some(id.clone()),
-                closing: false,
-                spent: true,
-                seq: record.seq + 1,
-                ..record
-            };
+            let held = InstanceRecord { holding: Some(id.clone()), closing: false, seq: record.seq + 1, ..record };
             let claimed = fleet::Input::Claimed {
                 instance: caller.instance.clone(),
                 pool: caller.pool.clone(),
@@ -260,7 +245,7 @@ impl Engine {
             }
             match self.ports.store.transact(writes).await {
                 Ok(()) => {
-                    tokio::try_join!(self.ring(&actor), self.ring(&Actor::Fleet))?;
+                    tokio::try_join!(self.ring(&actor), self.ring_later(&Actor::Fleet, NEXT_CLAIM))?;
                     return Ok(ResultAnswer { accepted: true });
                 }
                 Err(PortError::Conflict) => {}
@@ -287,7 +272,7 @@ impl Engine {
             }
             let writes = self.freeing(caller, &record, version)?;
             match self.ports.store.transact(writes.into()).await {
-                Ok(()) => return Ok(self.ring(&Actor::Fleet).await?),
+                Ok(()) => return Ok(self.ring_later(&Actor::Fleet, NEXT_CLAIM).await?),
                 Err(PortError::Conflict) => {}
                 Err(error) => return Err(error.into()),
             }

@@ -38,9 +38,9 @@ impl Engine {
                 Ok(ArtifactPartsAnswer { upload, ..ArtifactPartsAnswer::default() })
             }
             PartsAsk::Part { upload, part, part_bytes } => {
-                let max =
-                    part_size(size, *part, *part_bytes).ok_or_else(|| invalid("the artifact has no such part"))?;
-                let url = blobs.presign_part(of(upload), *part, max, URL_LIFETIME).await?;
+                let (from, max) =
+                    part_of(size, *part, *part_bytes).ok_or_else(|| invalid("the artifact has no such part"))?;
+                let url = blobs.presign_part(of(upload), *part, from, max, URL_LIFETIME).await?;
                 Ok(ArtifactPartsAnswer { url: Some(url.0), ..ArtifactPartsAnswer::default() })
             }
             PartsAsk::Complete { upload, tags } => {
@@ -82,13 +82,13 @@ fn rejected(error: crate::ports::PortError) -> GateError {
     }
 }
 
-/// Bytes of a part of a file of `size` bytes, the last of which may be shorter.
-fn part_size(size: u64, part: u32, part_bytes: u64) -> Option<u64> {
+/// Where a part of a file of `size` bytes begins, and how many bytes it has: the last one may have fewer.
+fn part_of(size: u64, part: u32, part_bytes: u64) -> Option<(u64, u64)> {
     if !(LEAST_PART..=MOST_PART_BYTES).contains(&part_bytes) || part == 0 || part > MOST_PARTS {
         return None;
     }
     let begin = u64::from(part - 1) * part_bytes;
-    (begin < size).then(|| part_bytes.min(size - begin))
+    (begin < size).then(|| (begin, part_bytes.min(size - begin)))
 }
 
 #[cfg(test)]
@@ -99,12 +99,12 @@ mod tests {
     fn parts_make_the_whole() {
         const MIB: u64 = 1 << 20;
         for (size, part_bytes) in [(1, 5 * MIB), (40 * MIB, 16 * MIB), (32 * MIB, 16 * MIB), (10 << 30, PART_BYTES)] {
-            let parts: Vec<u64> = (1..).map_while(|part| part_size(size, part, part_bytes)).collect();
-            assert_eq!(parts.iter().sum::<u64>(), size);
-            assert!(parts.iter().rev().skip(1).all(|&bytes| bytes == part_bytes));
+            let parts: Vec<_> = (1..).map_while(|part| part_of(size, part, part_bytes)).collect();
+            assert_eq!(parts.iter().fold(0, |at, (from, bytes)| if at == *from { at + bytes } else { 0 }), size);
+            assert!(parts.iter().rev().skip(1).all(|(_, bytes)| *bytes == part_bytes));
         }
         for (part, part_bytes) in [(0, 16 * MIB), (4, 16 * MIB), (1, MIB), (1, 2 << 30), (u32::MAX, 16 * MIB)] {
-            assert_eq!(part_size(40 * MIB, part, part_bytes), None, "{part} of {part_bytes}");
+            assert_eq!(part_of(40 * MIB, part, part_bytes), None, "{part} of {part_bytes}");
         }
     }
 }

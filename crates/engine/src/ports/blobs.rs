@@ -80,12 +80,14 @@ pub trait Blobs: fmt::Debug + Send + Sync {
     /// [`Blobs::drop_abandoned`], or by a rule of the store itself (S3: `AbortIncompleteMultipartUpload`).
     async fn begin_parts(&self, key: &str) -> Result<String, PortError>;
 
-    /// A URL to `PUT` part `number` (1 to [`MOST_PARTS`]) of an upload to, as [`Blobs::presign`] makes them. The answer to
-    /// the `PUT` carries the part's tag in its `ETag`. A part that is put again replaces what it was.
+    /// A URL to `PUT` part `number` (1 to [`MOST_PARTS`]) of an upload to, as [`Blobs::presign`] makes them. `from` is where
+    /// in the blob the part begins; a store that keeps parts one by one need not look at it. The answer to the `PUT` carries
+    /// the part's tag in its `ETag`. A part that is put again replaces what it was, from its first byte on.
     async fn presign_part(
         &self,
         upload: InParts<'_>,
         number: u32,
+        from: u64,
         max_bytes: u64,
         lifetime: Duration,
     ) -> Result<Presigned, PortError>;

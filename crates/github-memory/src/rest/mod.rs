@@ -185,7 +185,7 @@ impl Hub {
                 (String::new(), answer)
             }
             Some(Fault::AnswerLost) => (self.admit(now, request, &body).0, refuse(502, "Server Error")),
-            None => self.admit(now, request, &body),
+            Some(Fault::Pass) | None => self.admit(now, request, &body),
         };
         answer.headers.push(("date", http_date(self.clock(now))));
         let query = if request.query.is_empty() { String::new() } else { format!("?{}", request.query) };

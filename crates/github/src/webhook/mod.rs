@@ -6,8 +6,9 @@
 mod decide;
 mod parse;
 mod signature;
+mod skip;
 
 pub use decide::{Decision, Headers, LOCAL_LIMIT, decide};
 pub use parse::{NotJson, parse};
 pub use signature::{EmptySecret, Secrets, Unverified, sign};
-pub use tidegate_core::skip::skip_token;
+pub use skip::skip_token;

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use tidegate_core::time::Timestamp;
 use tidegate_engine::ports::{BlobMeta, Blobs, Clock, InParts, Method, PortError, Presigned};
 
-use super::parts::{self, Parts};
+use super::parts::{self, PartAt, PartWriter, Parts};
 use super::sign::{Grant, Signer};
 use super::upload::{Placed, Upload};
 use super::{keys, list};
@@ -42,6 +42,31 @@ pub(super) struct Inner {
     pub(super) serial: AtomicU64,
     signer: Option<Signer>,
     base_url: RwLock<Option<String>>,
+}
+
+/// What comes by a URL and is being written.
+#[derive(Debug)]
+pub(super) enum Writing {
+    Blob(Upload),
+    Part(PartWriter),
+}
+
+/// Blocks.
+impl Writing {
+    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), PortError> {
+        match self {
+            Writing::Blob(upload) => upload.write(bytes),
+            Writing::Part(part) => part.write(bytes),
+        }
+    }
+
+    /// All of it is there. Returns the tag of a part.
+    pub(super) fn finish(self) -> Result<Option<String>, PortError> {
+        match self {
+            Writing::Blob(upload) => upload.replace().map(|()| None),
+            Writing::Part(part) => part.finish().map(Some),
+        }
+    }
 }
 
 impl DirBlobs {
@@ -108,17 +133,16 @@ impl DirBlobs {
         .await
     }
 
-    /// Begins to write a blob, or a part (upload and number) of one.
-    pub(super) async fn upload(&self, key: &str, part: Option<(&str, u32)>) -> Result<Upload, PortError> {
+    /// Begins to write a blob, or a part of one.
+    pub(super) async fn begin_upload(&self, key: &str, part: Option<PartAt<'_>>) -> Result<Writing, PortError> {
         keys::check(key)?;
         self.writable()?;
         let (inner, key) = (Arc::clone(&self.inner), key.to_owned());
-        let part = part.map(|(upload, number)| (upload.to_owned(), number));
+        let part = part.map(|part| (part.upload.to_owned(), part.number, part.from));
         blocking(move || match part {
-            None => Upload::begin(inner, &key),
-            Some((id, number)) => {
-                let target = inner.parts.part_of(InParts { key: &key, id: &id }, number)?;
-                Upload::begin_part(inner, target)
+            None => Upload::begin(inner, &key).map(Writing::Blob),
+            Some((upload, number, from)) => {
+                inner.parts.write(&key, PartAt { upload: &upload, number, from }).map(Writing::Part)
             }
         })
         .await
@@ -133,7 +157,7 @@ impl DirBlobs {
         &self,
         method: Method,
         key: &str,
-        part: Option<(&str, u32)>,
+        part: Option<PartAt<'_>>,
         lifetime: Duration,
     ) -> Result<String, PortError> {
         keys::check(key)?;
@@ -232,12 +256,14 @@ impl Blobs for DirBlobs {
         &self,
         upload: InParts<'_>,
         number: u32,
+        from: u64,
         max_bytes: u64,
         lifetime: Duration,
     ) -> Result<Presigned, PortError> {
-        parts::check(upload.id, number)?;
-        let url = self.url(Method::Put { max_bytes }, upload.key, Some((upload.id, number)), lifetime)?;
-        Ok(Presigned(format!("{url}&max_bytes={max_bytes}&upload={}&part={number}", upload.id)))
+        let part = PartAt { upload: upload.id, number, from };
+        part.check()?;
+        let url = self.url(Method::Put { max_bytes }, upload.key, Some(part), lifetime)?;
+        Ok(Presigned(format!("{url}&max_bytes={max_bytes}&upload={}&part={number}&from={from}", upload.id)))
     }
 
     async fn complete_parts(&self, upload: InParts<'_>, tags: &[String]) -> Result<bool, PortError> {

@@ -15,6 +15,7 @@ use tidegate_engine::ports::{Method, PortError};
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 
 use super::DirBlobs;
+use super::parts::PartAt;
 use super::sign::Grant;
 use crate::blocking::blocking;
 
@@ -38,6 +39,7 @@ struct Signed {
     /// Of a part: the upload that it belongs to.
     upload: Option<String>,
     part: Option<u32>,
+    from: Option<u64>,
     signature: String,
 }
 
@@ -123,13 +125,13 @@ async fn write(
     signed: Result<Query<Signed>, QueryRejection>,
     request: Request,
 ) -> Response {
-    let Ok(Query(Signed { expires, max_bytes: Some(max_bytes), upload, part, signature })) = signed else {
+    let Ok(Query(Signed { expires, max_bytes: Some(max_bytes), upload, part, from, signature })) = signed else {
         return forbidden();
     };
-    let part = match (&upload, part) {
-        (None, None) => None,
-        (Some(upload), Some(part)) => Some((upload.as_str(), part)),
-        (None, Some(_)) | (Some(_), None) => return forbidden(),
+    let part = match (&upload, part, from) {
+        (None, None, None) => None,
+        (Some(upload), Some(number), Some(from)) => Some(PartAt { upload, number, from }),
+        _ => return forbidden(),
     };
     let grant = Grant { method: Method::Put { max_bytes }, key: &key, part, expires: Timestamp(expires) };
     if !blobs.granted(grant, &signature) {
@@ -176,11 +178,11 @@ impl From<PortError> for NotStored {
 async fn store(
     blobs: &DirBlobs,
     key: &str,
-    part: Option<(&str, u32)>,
+    part: Option<PartAt<'_>>,
     body: Body,
     max_bytes: u64,
 ) -> Result<Option<String>, NotStored> {
-    let mut upload = blobs.upload(key, part).await?;
+    let mut upload = blobs.begin_upload(key, part).await?;
     let mut stream = body.into_data_stream();
     let mut gathered = BytesMut::new();
     let mut total: u64 = 0;
@@ -198,7 +200,7 @@ async fn store(
         }
     }
     let rest = gathered.freeze();
-    Ok(blocking(move || upload.write(&rest).and_then(|()| upload.replace())).await?)
+    Ok(blocking(move || upload.write(&rest).and_then(|()| upload.finish())).await?)
 }
 
 /// What a `Range` header asks for.

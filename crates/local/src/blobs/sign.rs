@@ -9,6 +9,7 @@ use sha2::Sha256;
 use tidegate_core::time::Timestamp;
 use tidegate_engine::ports::Method;
 
+use super::parts::PartAt;
 use crate::files;
 
 /// The key that signs. It is kept in a file, so that URLs outlive a restart of the server.
@@ -27,8 +28,8 @@ impl fmt::Debug for Signer {
 pub(super) struct Grant<'a> {
     pub(super) method: Method,
     pub(super) key: &'a str,
-    /// Upload and number, where it is a part that is put.
-    pub(super) part: Option<(&'a str, u32)>,
+    /// Where it is a part that is put.
+    pub(super) part: Option<PartAt<'a>>,
     pub(super) expires: Timestamp,
 }
 
@@ -64,7 +65,8 @@ impl Signer {
             Method::Get => "GET".to_owned(),
             Method::Put { max_bytes } => format!("PUT {max_bytes}"),
         };
-        let part = grant.part.map(|(upload, number)| format!(" part {number} {upload}")).unwrap_or_default();
+        let part =
+            grant.part.map(|part| format!(" part {} {} {}", part.number, part.from, part.upload)).unwrap_or_default();
         mac.update(format!("tidegate blob 1\n{method}{part}\n{}\n{}", grant.key, grant.expires.0).as_bytes());
         Some(mac)
     }
@@ -95,13 +97,19 @@ mod tests {
             Grant { method: Method::Get, ..grant },
             Grant { key: "a/c", ..grant },
             Grant { expires: Timestamp(1_001), ..grant },
-            Grant { part: Some(("0a", 1)), ..grant },
+            Grant { part: Some(PartAt { upload: "0a", number: 1, from: 0 }), ..grant },
         ] {
             assert!(!signer.verify(other, &signature), "{other:?}");
         }
-        let part = Grant { part: Some(("0a", 1)), ..grant };
-        for other in [grant, Grant { part: Some(("0a", 2)), ..grant }, Grant { part: Some(("0b", 1)), ..grant }] {
-            assert!(!signer.verify(other, &signer.sign(part)), "{other:?}");
+        let part = PartAt { upload: "0a", number: 1, from: 5 };
+        let signed = signer.sign(Grant { part: Some(part), ..grant });
+        for other in [
+            None,
+            Some(PartAt { number: 2, ..part }),
+            Some(PartAt { upload: "0b", ..part }),
+            Some(PartAt { from: 6, ..part }),
+        ] {
+            assert!(!signer.verify(Grant { part: other, ..grant }, &signed), "{other:?}");
         }
         for forged in ["", "00", &signature[..62], &format!("{signature}00"), "zz"] {
             assert!(!signer.verify(grant, forged), "{forged}");

@@ -1,13 +1,12 @@
 //! A file that is written beside its place and put there as a whole.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use sha2::{Digest as _, Sha256};
 use tidegate_engine::ports::PortError;
 
 use super::dir::Inner;
@@ -23,30 +22,19 @@ pub(super) enum Placed {
     Kept,
 }
 
-/// A blob, or a part of one, that is being written. Dropped before it is finished it leaves nothing.
+/// A blob that is being written. Dropped before it is finished it leaves nothing.
 #[derive(Debug)]
 pub(super) struct Upload {
     inner: Arc<Inner>,
     file: File,
     temporary: PathBuf,
     target: PathBuf,
-    /// Of a part: what its tag will be made of.
-    hash: Option<Sha256>,
 }
 
 impl Upload {
     /// A blob. Blocks, as all of this does.
     pub(super) fn begin(inner: Arc<Inner>, key: &str) -> Result<Self, PortError> {
         let target = keys::path(&inner.data, key);
-        Self::new(inner, target, None)
-    }
-
-    /// A part, whose place is in a directory that is there.
-    pub(super) fn begin_part(inner: Arc<Inner>, target: PathBuf) -> Result<Self, PortError> {
-        Self::new(inner, target, Some(Sha256::new()))
-    }
-
-    fn new(inner: Arc<Inner>, target: PathBuf, hash: Option<Sha256>) -> Result<Self, PortError> {
         let serial = inner.serial.fetch_add(1, Ordering::Relaxed);
         let temporary = inner.temporary.join(serial.to_string());
         let file = OpenOptions::new()
@@ -55,38 +43,23 @@ impl Upload {
             .mode(0o600)
             .open(&temporary)
             .map_err(|error| files::port_error("write", &temporary, &error))?;
-        Ok(Self { inner, file, temporary, target, hash })
+        Ok(Self { inner, file, temporary, target })
+    }
+
+    /// A blob whose content is in a file of another place of the same file system.
+    pub(super) fn of(inner: Arc<Inner>, key: &str, file: File, temporary: PathBuf) -> Self {
+        let target = keys::path(&inner.data, key);
+        Self { inner, file, temporary, target }
     }
 
     /// Adds to the content.
     pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), PortError> {
-        if let Some(hash) = &mut self.hash {
-            hash.update(bytes);
-        }
         self.file.write_all(bytes).map_err(|error| files::port_error("write", &self.target, &error))
     }
 
-    /// Adds `size` bytes of another file: without passing them through this process where the file system can.
-    pub(super) fn append(&mut self, from: &mut File, size: u64) -> Result<(), PortError> {
-        match io::copy(&mut from.take(size), &mut self.file) {
-            Ok(copied) if copied == size => Ok(()),
-            Ok(_) => Err(PortError::retry("a part has become shorter")),
-            Err(error) => Err(files::port_error("write", &self.target, &error)),
-        }
-    }
-
-    /// Puts it to its place, replacing what is there: a blob once it is durable. Returns the tag of a part.
-    pub(super) fn replace(mut self) -> Result<Option<String>, PortError> {
-        let Some(hash) = self.hash.take() else { return self.finish(true).map(|_| None) };
-        let tag = hex::encode(hash.finalize());
-        let placed = self.file.write_all(tag.as_bytes()).and_then(|()| fs::rename(&self.temporary, &self.target));
-        match placed {
-            Ok(()) => Ok(Some(tag)),
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                Err(PortError::reject("there is no such upload any more"))
-            }
-            Err(error) => Err(files::port_error("write", &self.target, &error)),
-        }
+    /// Puts the blob to its place once it is durable, replacing what is there.
+    pub(super) fn replace(self) -> Result<(), PortError> {
+        self.finish(true).map(drop)
     }
 
     /// Puts a blob to its place once it is durable.

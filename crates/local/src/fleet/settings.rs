@@ -1,7 +1,11 @@
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
+
+use tidegate_core::ids::PoolName;
+use tidegate_core::wire::instance::Forbidden;
 
 /// How instances are started and ended.
 #[derive(Clone, Debug)]
@@ -27,6 +31,8 @@ pub struct FleetSettings {
     pub plugins_dir: Option<PathBuf>,
     /// Directories that stand for remote plugin repositories.
     pub plugin_mirrors: Option<PathBuf>,
+    /// What jobs of a pool may not do; pools that are not named may do everything.
+    pub forbidden: BTreeMap<PoolName, Forbidden>,
     /// Variables of the server that its instances do not get, because they hold its secrets. None whose name begins with
     /// `TIDEGATE_` is passed on but `TIDEGATE_LOG`.
     pub withheld: Vec<String>,
@@ -51,6 +57,7 @@ impl FleetSettings {
             hooks_dir: None,
             plugins_dir: None,
             plugin_mirrors: None,
+            forbidden: BTreeMap::new(),
             withheld: Vec::new(),
         }
     }

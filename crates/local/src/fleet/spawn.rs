@@ -191,6 +191,7 @@ fn describe(inner: &Inner, launch: &Launch, instance: &InstanceId, token: Instan
         plugins_dir: settings.plugins_dir.clone(),
         cgroup: true,
         plugin_mirrors: settings.plugin_mirrors.clone(),
+        forbidden: settings.forbidden.get(&launch.pool).copied().unwrap_or_default(),
     }
 }
 

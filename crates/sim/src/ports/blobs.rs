@@ -162,6 +162,7 @@ impl Blobs for World {
         &self,
         upload: InParts<'_>,
         number: u32,
+        _from: u64,
         max_bytes: u64,
         lifetime: Duration,
     ) -> Result<Presigned, PortError> {

@@ -16,4 +16,4 @@ pub(crate) use forge::ForgeState;
 pub(crate) use git::GitState;
 pub(crate) use queue::QueueState;
 pub(crate) use secrets::SecretState;
-pub(crate) use store::StoreState;
+pub(crate) use store::{StoreState, Written};

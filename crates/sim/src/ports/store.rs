@@ -6,6 +6,7 @@ use std::ops::Bound;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use serde::Serialize;
 use tidegate_engine::ports::{Expect, Key, Page, PortError, Put, Record, Store, Version, Write};
 
 use crate::exec::lock;
@@ -18,10 +19,16 @@ type Partition = BTreeMap<String, (Version, Bytes)>;
 #[derive(Default)]
 pub(crate) struct StoreState {
     pub(crate) partitions: BTreeMap<String, Partition>,
-    pub(crate) bytes_written: u64,
-    pub(crate) writes: u64,
+    /// What was written, by the first word of the partition.
+    pub(crate) written: BTreeMap<String, Written>,
+}
+
+/// What was written of one kind of record.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub(crate) struct Written {
+    pub(crate) records: u64,
+    pub(crate) bytes: u64,
     pub(crate) largest: usize,
-    pub(crate) largest_build: usize,
 }
 
 impl StoreState {
@@ -50,11 +57,14 @@ impl StoreState {
     }
 
     fn write(&mut self, put: Put) {
-        self.bytes_written += put.body.len() as u64;
-        self.writes += 1;
-        self.largest = self.largest.max(put.body.len());
-        if put.key.pk.starts_with("build/") {
-            self.largest_build = self.largest_build.max(put.body.len());
+        let kind = put.key.pk.split('/').next().unwrap_or_default();
+        if !self.written.contains_key(kind) {
+            self.written.insert(kind.to_owned(), Written::default());
+        }
+        if let Some(written) = self.written.get_mut(kind) {
+            written.records += 1;
+            written.bytes += put.body.len() as u64;
+            written.largest = written.largest.max(put.body.len());
         }
         self.partitions.entry(put.key.pk).or_default().insert(put.key.sk, (put.version, put.body));
     }

@@ -22,15 +22,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tidegate_core::build::Limits;
-use tidegate_core::fleet::{Isolation, Policy, PoolPolicy};
+use tidegate_core::fleet::{Policy, PoolPolicy};
 use tidegate_core::ids::{PipelineSlug, PoolName, RepositoryId, RepositoryName};
 use tidegate_core::schedule::Schedule;
 use tidegate_core::time::Timestamp;
 use tidegate_core::trust::Trust;
 use tidegate_engine::ports::{NoCredentials, RepositorySource};
-use tidegate_engine::{
-    Engine, ForgeSettings, NotifySettings, PipelineSettings, Ports, ScheduleSettings, Settings, UntrustedSettings,
-};
+use tidegate_engine::{Engine, NotifySettings, Pace, PipelineSettings, Ports, ScheduleSettings, Settings};
 
 use crate::exec::{Answer, Exec, lock};
 use crate::faults::{Fault, Faults, Rates};
@@ -212,7 +210,6 @@ fn pool(name: &str, width: u32, trust: Trust) -> PoolPolicy {
         hard_stop: Duration::from_secs(3600),
         tags: queue_tag(name),
         trust,
-        isolation: Isolation::InForce,
     }
 }
 
@@ -338,8 +335,16 @@ impl World {
                 webhook_secret: Some(listeners::secret()),
                 slack_url: Some(listeners::SLACK.into()),
             },
-            forge: ForgeSettings::default(),
-            untrusted: UntrustedSettings::default(),
+            job_checks: tidegate_engine::JobChecks::default(),
+            pace: self.pace(),
+        }
+    }
+
+    /// The records of these worlds are small: in every other of them all the same every step is followed by a pause.
+    fn pace(&self) -> Pace {
+        match &self.plan.single {
+            None if self.plan.seed.is_multiple_of(2) => Pace { free: 0, rate: 2048, ..Pace::default() },
+            Some(_) | None => Pace::default(),
         }
     }
 

@@ -59,10 +59,35 @@ fn a_few_are_given_out_ahead_to_machines_that_work() {
         w.up(n);
         w.claimed(n, 2, n);
     }
+    w.pass(1);
     assert_eq!(w.plans(&[demand(1, &[], 30)]), "release 0 x 2 to small");
     w.give_out(10);
     w.give_out(11);
     assert_eq!(w.plans(&[demand(1, &[], 30)]), "");
+}
+
+#[test]
+fn where_steps_are_rare_half_as_many_again_are_given_out_as_were_just_claimed() {
+    let mut w = World::new();
+    w.policy.pools[0].width = 40;
+    for n in 1..=40 {
+        w.up(n);
+        w.claimed(n, 2, n);
+    }
+    w.pass(1);
+    assert_eq!(w.plans(&[demand(1, &[], 90)]), "release 0 x 8 to small", "nothing is known of the pace");
+    for n in 1..=20 {
+        w.claimed(n, 3, 100 + n);
+    }
+    assert_eq!(w.plans(&[demand(1, &[], 90)]), "release 0 x 30 to small");
+    for n in 21..=40 {
+        w.claimed(n, 3, 100 + n);
+    }
+    assert_eq!(
+        w.plans(&[demand(1, &[], 90)]),
+        "release 0 x 40 to small",
+        "never more than there are machines that work"
+    );
 }
 
 #[test]

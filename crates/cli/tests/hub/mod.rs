@@ -1,0 +1,93 @@
+//! A world whose server is an App of a GitHub in memory: people push there, and look there.
+#![expect(clippy::unwrap_used, reason = "a story that cannot go on has failed")]
+#![allow(dead_code, clippy::allow_attributes, reason = "each story uses a part of it")]
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+
+use serde_json::{Value, json};
+use tidegate_github_memory::{AppCredentials, CheckRun, Hub, Server, Shown};
+
+use crate::world::{REPOSITORY, SECRET, World};
+
+pub(crate) const ZEROS: &str = "0000000000000000000000000000000000000000";
+
+pub(crate) struct GitHub {
+    // Its tasks end with it.
+    _runtime: tokio::runtime::Runtime,
+    pub(crate) server: Server,
+    pub(crate) app: AppCredentials,
+    pub(crate) installation: u64,
+}
+
+impl GitHub {
+    /// A GitHub with the repository of the stories, and an App with what it needs that is installed there.
+    pub(crate) fn new() -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let server = runtime.block_on(Server::start()).unwrap();
+        let wanted = json!({
+            "default_permissions": { "checks": "write", "statuses": "write", "contents": "read", "pull_requests": "read" },
+            "default_events": ["push", "pull_request", "check_run", "check_suite", "issue_comment"],
+        });
+        let (app, installation) = server.with(|hub, now| {
+            hub.make_repository(REPOSITORY, "story/web");
+            let app = hub.make_app("story", "Tide", "http://127.0.0.1:1/webhook", &wanted);
+            let installation = hub.install(now, app.id, "story", None);
+            (app, installation)
+        });
+        Self { _runtime: runtime, server, app, installation }
+    }
+
+    /// Writes the App's key beside the configuration; returns what belongs into the configuration.
+    pub(crate) fn config(&self, world: &World) -> String {
+        let key = world.path().join("app.pem");
+        fs::write(&key, &self.app.private_key).unwrap();
+        fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+        format!(
+            "base_url = \"https://ci.example.com\"\n[github]\napp_id = {}\nprivate_key_file = \"app.pem\"\napi_url = \"{}\"\n",
+            self.app.id,
+            self.server.url()
+        )
+    }
+
+    /// Deliveries go to the server of a world from now on.
+    pub(crate) fn deliver_to(&self, world: &World) {
+        let file: Value = serde_json::from_slice(&fs::read(world.state().join("api.json")).unwrap()).unwrap();
+        let url = format!("{}/webhook", file["public_url"].as_str().unwrap());
+        self.server.with(|hub, _| hub.set_hook(self.app.id, &url, SECRET));
+    }
+
+    pub(crate) fn with<T>(&self, act: impl FnOnce(&mut Hub, u64) -> T) -> T {
+        self.server.with(act)
+    }
+
+    /// Somebody pushes what the repository of a world has now.
+    pub(crate) fn push(&self, world: &World, git_ref: &str) -> String {
+        let (head, message) = (world.git(["rev-parse", "HEAD"]), world.git(["log", "-1", "--format=%B"]));
+        self.with(|hub, now| hub.push(now, "teller", REPOSITORY, git_ref, &head, &message));
+        head
+    }
+
+    /// What people see beside a commit.
+    pub(crate) fn shown(&self, sha: &str) -> Vec<Shown> {
+        self.with(|hub, _| hub.shown(REPOSITORY, sha))
+    }
+
+    /// Waits until a check of this name stands so.
+    pub(crate) fn check_until(&self, world: &World, sha: &str, name: &str, state: &str) -> CheckRun {
+        world.until(&format!("`{name}` is {state} at {sha}"), || {
+            let run = self.with(|hub, _| hub.newest_check(REPOSITORY, sha, name).cloned())?;
+            (run.conclusion.as_deref().unwrap_or(&run.status) == state).then_some(run)
+        })
+    }
+}
+
+/// A world whose server is that App.
+pub(crate) fn world(pipeline: &str) -> (World, GitHub) {
+    let (world, github) = (World::new(pipeline), GitHub::new());
+    let config = github.config(&world);
+    let mut world = world.top(&config);
+    world.start();
+    github.deliver_to(&world);
+    (world, github)
+}
