@@ -10,6 +10,7 @@ mod docs;
 mod exit;
 mod git;
 mod github;
+mod hook_secret;
 mod instance;
 mod live;
 mod out;

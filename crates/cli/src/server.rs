@@ -144,8 +144,10 @@ impl Server {
         let engine = Arc::new(Engine::new(ports, config.settings()));
 
         let token = random_text();
+        let secrets = secrets(config)?;
+        let files = config.webhook.as_ref().and_then(|webhook| webhook.files.clone());
         let deps =
-            webhook::Deps { secrets: secrets(config)?, limit: WEBHOOK_LIMIT, queue, clock: Arc::new(SystemClock) };
+            webhook::Deps { secrets: secrets.clone(), limit: WEBHOOK_LIMIT, queue, clock: Arc::new(SystemClock) };
         let private_routes = gate::routes(Arc::clone(&engine), Arc::new(ProcessCallers(fleet.clone())))
             .merge(tidegate_console::routes(Arc::clone(&engine), ApiToken::new(token.clone())))
             .merge(blob_routes(blobs));
@@ -158,6 +160,9 @@ impl Server {
             tokio::spawn(serve::serve(public, webhook::router(deps), serve::Limits::default(), until(stopped.clone()))),
             tokio::spawn(serve::serve(private, private_routes, serve::Limits::default(), until(listeners_stopped))),
         ];
+        if let Some(files) = files {
+            tokio::spawn(files.watch(secrets, stopped.clone()));
+        }
         let loops = tokio::spawn(resident::run(Arc::clone(&engine), fleet.changes(), stopped));
 
         let file = ApiFile { url: api_url.clone(), public_url: public_url.clone(), token, pid: std::process::id() };

@@ -133,7 +133,7 @@ fn secret(global: &Global, arguments: &Deliver) -> anyhow::Result<SecretString> 
 }
 
 /// Where webhooks go to: `--url`, or the server of the state directory.
-async fn webhook_url(global: &Global) -> anyhow::Result<Url> {
+pub(crate) async fn webhook_url(global: &Global) -> anyhow::Result<Url> {
     let base = match &global.url {
         Some(url) => base_url(url)?,
         None => {

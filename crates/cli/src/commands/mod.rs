@@ -6,6 +6,7 @@ mod builds;
 mod change;
 mod config;
 pub(crate) mod deliver;
+mod github;
 mod instances;
 mod logs;
 mod pipeline;
@@ -57,6 +58,7 @@ async fn client(global: &Global, command: Command) -> anyhow::Result<u8> {
         Command::Unblock(unblock) => change::unblock(global, &unblock).await,
         Command::Secret(secret) => secret::run(global, &secret).await,
         Command::Why(arguments) => why::run(global, &arguments).await,
+        Command::GitHub(command) => github::run(global, command).await,
         Command::Groups => why::groups(global).await,
         Command::Retention(retention) => retention::run(global, &retention).await,
         Command::Instances => instances::run(global).await,

@@ -13,7 +13,7 @@ api_listen = "127.0.0.1:8921"
 [webhook]
 # The secret that GitHub signs deliveries with: in a file, or here as `secret = "…"`.
 secret_file = "webhook.secret"
-# While the secret is being changed: deliveries signed with the one before are accepted too.
+# Deliveries signed with the secret before are accepted too, while this file is there: `tidegate github rotate-secret`.
 # previous_secret_file = "webhook.secret.old"
 
 # Where results are shown. Without it they are only recorded. An App (`tidegate github setup` makes one) shows them as check

@@ -15,6 +15,8 @@ use tidegate_engine::{PipelineSettings, ScheduleSettings};
 use tidegate_local::Token;
 use toml::Spanned;
 
+use crate::hook_secret::SecretFiles;
+
 use super::duration::Span;
 use super::github::{GitHub, github};
 use super::limits::Limits;
@@ -304,10 +306,15 @@ fn notify(reader: &Reader<'_>, written: &NotifyTable) -> Result<NotifyConfig, Co
 
 fn webhook(reader: &Reader<'_>, written: &Webhook) -> Result<Option<WebhookSecrets>, ConfigError> {
     let current = reader.secret("secret", written.secret.as_ref(), written.secret_file.as_ref())?;
-    let previous =
-        reader.secret("previous_secret", written.previous_secret.as_ref(), written.previous_secret_file.as_ref())?;
+    // A file of the secret before is there only while a change is under way.
+    let file = written.previous_secret_file.as_ref().filter(|file| reader.beside(file.get_ref()).exists());
+    let previous = reader.secret("previous_secret", written.previous_secret.as_ref(), file)?;
+    let files = written.secret_file.as_ref().filter(|_| written.previous_secret.is_none()).map(|file| {
+        let previous = written.previous_secret_file.as_ref().map(|file| reader.beside(file.get_ref()));
+        SecretFiles::of(reader.beside(file.get_ref()), previous)
+    });
     match (current, previous) {
-        (Some(current), previous) => Ok(Some(WebhookSecrets { current, previous })),
+        (Some(current), previous) => Ok(Some(WebhookSecrets { current, previous, files })),
         (None, None) => Ok(None),
         (None, Some(_)) => Err(reader.wrong(None, "[webhook] has a previous secret and no current one")),
     }

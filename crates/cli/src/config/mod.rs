@@ -25,6 +25,8 @@ use tidegate_engine::ports::RepositorySource;
 use tidegate_engine::{JobChecks, NotifySettings, Pace, PipelineSettings, Settings};
 use tidegate_local::Token;
 
+use crate::hook_secret::SecretFiles;
+
 pub(crate) use example::EXAMPLE;
 
 /// A configuration that cannot be used. Ends with exit status 2.
@@ -68,6 +70,8 @@ impl std::fmt::Display for Place<'_> {
 pub(crate) struct WebhookSecrets {
     pub(crate) current: SecretString,
     pub(crate) previous: Option<SecretString>,
+    /// Where they are, if they are in files: changes there are noticed.
+    pub(crate) files: Option<SecretFiles>,
 }
 
 /// `[github]`: where results are posted to, and by whom.

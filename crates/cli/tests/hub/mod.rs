@@ -14,7 +14,7 @@ pub(crate) const ZEROS: &str = "0000000000000000000000000000000000000000";
 
 pub(crate) struct GitHub {
     // Its tasks end with it.
-    _runtime: tokio::runtime::Runtime,
+    runtime: tokio::runtime::Runtime,
     pub(crate) server: Server,
     pub(crate) app: AppCredentials,
     pub(crate) installation: u64,
@@ -26,8 +26,13 @@ impl GitHub {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let server = runtime.block_on(Server::start()).unwrap();
         let wanted = json!({
-            "default_permissions": { "checks": "write", "statuses": "write", "contents": "read", "pull_requests": "read" },
-            "default_events": ["push", "pull_request", "check_run", "check_suite", "issue_comment"],
+            "default_permissions": {
+                "checks": "write", "statuses": "write", "contents": "read", "pull_requests": "read", "merge_queues": "read",
+            },
+            "default_events": [
+                "push", "pull_request", "merge_group", "check_run", "check_suite", "issue_comment", "create", "delete",
+                "repository",
+            ],
         });
         let (app, installation) = server.with(|hub, now| {
             hub.make_repository(REPOSITORY, "story/web");
@@ -35,7 +40,7 @@ impl GitHub {
             let installation = hub.install(now, app.id, "story", None);
             (app, installation)
         });
-        Self { _runtime: runtime, server, app, installation }
+        Self { runtime, server, app, installation }
     }
 
     /// Writes the App's key beside the configuration; returns what belongs into the configuration.
@@ -50,11 +55,24 @@ impl GitHub {
         )
     }
 
+    /// What a browser gets: the status, and the page.
+    pub(crate) fn browse(&self, url: &str) -> (u16, String) {
+        self.runtime.block_on(async {
+            let answer = reqwest::get(url).await.unwrap();
+            (answer.status().as_u16(), answer.text().await.unwrap())
+        })
+    }
+
     /// Deliveries go to the server of a world from now on.
     pub(crate) fn deliver_to(&self, world: &World) {
+        self.deliver_with(world, SECRET);
+    }
+
+    /// The same, signed with another secret.
+    pub(crate) fn deliver_with(&self, world: &World, secret: &str) {
         let file: Value = serde_json::from_slice(&fs::read(world.state().join("api.json")).unwrap()).unwrap();
         let url = format!("{}/webhook", file["public_url"].as_str().unwrap());
-        self.server.with(|hub, _| hub.set_hook(self.app.id, &url, SECRET));
+        self.server.with(|hub, _| hub.set_hook(self.app.id, &url, secret));
     }
 
     pub(crate) fn with<T>(&self, act: impl FnOnce(&mut Hub, u64) -> T) -> T {
@@ -66,6 +84,12 @@ impl GitHub {
         let (head, message) = (world.git(["rev-parse", "HEAD"]), world.git(["log", "-1", "--format=%B"]));
         self.with(|hub, now| hub.push(now, "teller", REPOSITORY, git_ref, &head, &message));
         head
+    }
+
+    /// Somebody makes an empty commit and pushes it.
+    pub(crate) fn push_next(&self, world: &World) -> String {
+        world.commit("next");
+        self.push(world, "refs/heads/main")
     }
 
     /// What people see beside a commit.

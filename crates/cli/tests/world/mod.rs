@@ -28,6 +28,7 @@ pub(crate) struct World {
     width: u32,
     extra: String,
     top: String,
+    webhook: String,
     clone_url: Option<String>,
     of_repository: String,
 }
@@ -50,6 +51,7 @@ impl World {
             width: 4,
             extra: String::new(),
             top: String::new(),
+            webhook: format!("secret = \"{SECRET}\""),
             clone_url: None,
             of_repository: String::new(),
         };
@@ -69,6 +71,12 @@ impl World {
     /// More configuration.
     pub(crate) fn config(mut self, text: &str) -> Self {
         self.extra = text.to_owned();
+        self
+    }
+
+    /// What the configuration says of the webhook instead of the secret.
+    pub(crate) fn webhook(mut self, text: &str) -> Self {
+        self.webhook = text.to_owned();
         self
     }
 
@@ -104,10 +112,11 @@ impl World {
     fn write_config(&self) -> PathBuf {
         let path = self.path().join("tidegate.toml");
         let text = format!(
-            "listen = \"127.0.0.1:0\"\napi_listen = \"127.0.0.1:0\"\n{}\n[webhook]\nsecret = \"{SECRET}\"\n\
+            "listen = \"127.0.0.1:0\"\napi_listen = \"127.0.0.1:0\"\n{}\n[webhook]\n{}\n\
              [[repository]]\nfull_name = \"story/web\"\nid = {REPOSITORY}\nclone_url = \"{}\"\n{}\n\
              [[pool]]\nname = \"default\"\nwidth = {}\nidle = \"2s\"\n{}",
             self.top,
+            self.webhook,
             self.clone_url.clone().unwrap_or_else(|| self.repo().display().to_string()),
             self.of_repository,
             self.width,

@@ -138,10 +138,14 @@ impl App {
         })
     }
 
+    /// The time by our clock, in seconds.
+    pub(super) fn own_now(&self) -> i64 {
+        i64::try_from(self.clock.now().0 / 1_000).unwrap_or(i64::MAX)
+    }
+
     /// The time by GitHub's clock, as far as we know, in seconds.
     fn github_now(&self) -> i64 {
-        let ours = i64::try_from(self.clock.now().0 / 1_000).unwrap_or(i64::MAX);
-        ours.saturating_add(self.ahead.load(Ordering::Relaxed))
+        self.own_now().saturating_add(self.ahead.load(Ordering::Relaxed))
     }
 
     /// Asks as the App itself. A refusal that comes of a wrong clock is mended once, with GitHub's own.

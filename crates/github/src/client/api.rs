@@ -108,7 +108,7 @@ impl Api {
         Ok(self.call(method, &path))
     }
 
-    /// Sends it; `Ok(Err(_))` is an answer other than success. Redirects are followed on this host only, and only those that
+    /// Sends it, with an authorization unless that is empty; `Ok(Err(_))` is an answer other than success. Redirects are followed on this host only, and only those that
     /// keep the method (`spec/security.md` S6): 301 and 302 turn a POST into a GET, so only a GET follows them.
     pub(crate) async fn send(
         &self,
@@ -119,7 +119,9 @@ impl Api {
         let mut url = call.url;
         for hop in 0.. {
             let mut request = self.client.request(call.method.clone(), url.clone());
-            request = request.header(AUTHORIZATION, authorization.clone());
+            if !authorization.is_empty() {
+                request = request.header(AUTHORIZATION, authorization.clone());
+            }
             if let Some(body) = &call.body {
                 request = request
                     .header(reqwest::header::CONTENT_TYPE, HeaderValue::from_static("application/json"))

@@ -1,15 +1,15 @@
 //! `X-Hub-Signature-256`: HMAC-SHA256 of the raw body (`spec/github.md` 6.1, `spec/security.md` S10).
 
+use std::sync::{Arc, PoisonError, RwLock};
+
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use secrecy::{ExposeSecret as _, SecretString};
 use sha2::Sha256;
 
-/// The webhook secret, and the one before it while a change is under way.
+/// The webhook secret, and others that are accepted while a change is under way. Copies are one thing: what replaces the secrets
+/// of one replaces those of all.
 #[derive(Clone, Debug)]
-pub struct Secrets {
-    current: SecretString,
-    previous: Option<SecretString>,
-}
+pub struct Secrets(Arc<RwLock<Vec<SecretString>>>);
 
 /// A secret of no characters, with which everybody could sign.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -55,10 +55,23 @@ impl Secrets {
         if previous.as_ref().is_some_and(|s| s.expose_secret().is_empty()) {
             return Err(EmptySecret { which: "previous" });
         }
-        Ok(Self { current, previous })
+        Ok(Self(Arc::new(RwLock::new([Some(current), previous].into_iter().flatten().collect()))))
     }
 
-    /// Whether `header` is the signature of `body` by the current or the previous secret. The comparison takes the same time
+    /// Deliveries may be signed with these from now on, and with no other one. Empty ones are passed over.
+    ///
+    /// # Errors
+    /// None is left: the secrets stay as they were.
+    pub fn replace(&self, secrets: impl IntoIterator<Item = SecretString>) -> Result<(), EmptySecret> {
+        let secrets: Vec<SecretString> = secrets.into_iter().filter(|s| !s.expose_secret().is_empty()).collect();
+        if secrets.is_empty() {
+            return Err(EmptySecret { which: "current" });
+        }
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = secrets;
+        Ok(())
+    }
+
+    /// Whether `header` is the signature of `body` by one of the secrets. The comparison takes the same time
     /// wherever the signatures differ.
     ///
     /// # Errors
@@ -68,7 +81,7 @@ impl Secrets {
         let mut signature = [0u8; 32];
         hex::decode_to_slice(digits, &mut signature).map_err(|_| Unverified::Malformed)?;
         let matches = |secret: &SecretString| mac(secret, body).is_some_and(|mac| mac.verify_slice(&signature).is_ok());
-        if matches(&self.current) || self.previous.as_ref().is_some_and(matches) {
+        if self.0.read().unwrap_or_else(PoisonError::into_inner).iter().any(matches) {
             Ok(())
         } else {
             Err(Unverified::Mismatch)
