@@ -125,6 +125,8 @@ pub(crate) enum Command {
     Why(Why),
     /// List concurrency groups, who holds them and who waits
     Groups,
+    /// List the schedules of pipelines: when each is due, and what became of it the last time
+    Schedules,
     /// Delete builds that are older than the configuration keeps them, which the server does by itself too
     Retention(Retention),
     /// List machines

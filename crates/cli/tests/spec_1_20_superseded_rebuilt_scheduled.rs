@@ -85,6 +85,11 @@ fn a_slot_of_a_schedule_is_one_build_over_restarts() {
     assert_eq!((&build["state"], &build["source"]), (&"passed".into(), &"schedule".into()), "{build:#}");
     assert_eq!(build["creator"], "schedule `* * * * *`");
     assert!(text(&world.run(["logs", "1", "say"]).stdout).contains("schedule yes"));
+    let listed: serde_json::Value = serde_json::from_slice(&world.run(["schedules", "--json"]).stdout).unwrap();
+    let schedule = &listed["schedules"][0];
+    assert_eq!((&schedule["cron"], &schedule["branch"]), (&"* * * * *".into(), &"main".into()), "{listed:#}");
+    assert!(schedule["build"].as_u64() >= Some(1) && schedule["last"].is_string(), "{listed:#}");
+    assert!(schedule["next"].as_str() > schedule["last"].as_str(), "{listed:#}");
     let minute = |build: &serde_json::Value| build["created_at"].as_str().unwrap()[..16].to_owned();
     let mut minutes: Vec<String> = world.builds().iter().map(minute).collect();
     let all = minutes.len();

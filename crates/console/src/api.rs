@@ -119,6 +119,7 @@ pub fn routes(engine: Arc<Engine>, token: ApiToken) -> Router {
         .route("/api/builds/{build}/unblock", post(unblock))
         .route("/api/builds/{build}/why", get(why))
         .route("/api/groups", get(groups))
+        .route("/api/schedules", get(schedules))
         .route("/api/retention", get(old).post(delete_old))
         .route("/api/builds/{build}/log", get(log_position))
         .route("/api/builds/{build}/artifacts", get(artifacts))
@@ -200,6 +201,10 @@ async fn old(State(engine): State<Arc<Engine>>) -> Answer {
 
 async fn delete_old(State(engine): State<Arc<Engine>>) -> Answer {
     Ok(Json(engine.retention(false).await?).into_response())
+}
+
+async fn schedules(State(engine): State<Arc<Engine>>) -> Answer {
+    Ok(Json(engine.list_schedules().await?).into_response())
 }
 
 async fn groups(State(engine): State<Arc<Engine>>) -> Answer {

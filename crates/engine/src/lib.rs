@@ -26,3 +26,4 @@ pub use error::Error;
 pub use ingest::{DeliveryRecord, INGEST};
 pub use list::ListEntry;
 pub use retention::{Expired, RetentionAnswer};
+pub use schedules::{ScheduleAnswer, Schedules};

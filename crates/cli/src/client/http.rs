@@ -7,6 +7,7 @@ use reqwest::{Method, Response, StatusCode, Url};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tidegate_console::{ArtifactUrl, By, RetryRequest};
+use tidegate_engine::Schedules;
 use tidegate_engine::api::{
     ArtifactAnswer, BuildAnswer, Builds, CreateBuild, Groups, LogPart, LogPosition, Rebuild, Unblock, WhyAnswer,
 };
@@ -225,6 +226,10 @@ impl Http {
 
     pub(super) async fn retention(&self, dry_run: bool) -> anyhow::Result<RetentionAnswer> {
         if dry_run { self.get(&["retention"], &[]).await } else { self.post(&["retention"], &()).await }
+    }
+
+    pub(super) async fn schedules(&self) -> anyhow::Result<Schedules> {
+        self.get(&["schedules"], &[]).await
     }
 
     pub(super) async fn groups(&self) -> anyhow::Result<Groups> {

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
+use tidegate_engine::Schedules;
 use tidegate_engine::api::{
     ApiError, ArtifactAnswer, BuildAnswer, BuildName, Builds, CreateBuild, Groups, InstanceAnswer, JobName, LogPart,
     LogPosition, Rebuild, Unblock, WhyAnswer,
@@ -282,6 +283,14 @@ impl Backend {
         match self {
             Backend::Http(http) => http.retention(dry_run).await,
             Backend::Engine(engine) | Backend::Directory(engine) => Ok(engine.retention(dry_run).await?),
+        }
+    }
+
+    /// Schedules.
+    pub(crate) async fn schedules(&self) -> anyhow::Result<Schedules> {
+        match self {
+            Backend::Http(http) => http.schedules().await,
+            Backend::Engine(engine) | Backend::Directory(engine) => Ok(engine.list_schedules().await?),
         }
     }
 

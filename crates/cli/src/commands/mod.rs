@@ -11,6 +11,7 @@ mod instances;
 mod logs;
 mod pipeline;
 mod retention;
+mod schedules;
 mod secret;
 mod why;
 
@@ -60,6 +61,7 @@ async fn client(global: &Global, command: Command) -> anyhow::Result<u8> {
         Command::Why(arguments) => why::run(global, &arguments).await,
         Command::GitHub(command) => github::run(global, command).await,
         Command::Groups => why::groups(global).await,
+        Command::Schedules => schedules::run(global).await,
         Command::Retention(retention) => retention::run(global, &retention).await,
         Command::Instances => instances::run(global).await,
         Command::Deliver(deliver) => deliver::run(global, &deliver).await,
