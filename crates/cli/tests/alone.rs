@@ -160,6 +160,28 @@ fn exit_statuses_of_run() {
 }
 
 #[test]
+fn a_run_has_the_plugins_and_hooks_of_its_configuration() {
+    let home = tempfile::tempdir().unwrap();
+    let plugin = home.path().join("mirrors/github.com/some/one-buildkite-plugin");
+    fs::create_dir_all(plugin.join("hooks")).unwrap();
+    fs::write(plugin.join("hooks/pre-command"), "export FROM_PLUGIN=$BUILDKITE_PLUGIN_ONE_WORD\n").unwrap();
+    git(&plugin, &["init", "--quiet", "."]);
+    git(&plugin, &["add", "."]);
+    git(&plugin, &["commit", "--quiet", "-m", "one"]);
+    git(&plugin, &["tag", "v1"]);
+    fs::create_dir(home.path().join("hooks")).unwrap();
+    fs::write(home.path().join("hooks/environment"), "export FROM_HOOK=hook\n").unwrap();
+    let config = home.path().join("tidegate.toml");
+    fs::write(&config, "[hooks]\ndir = \"hooks\"\nplugin_mirrors = \"mirrors\"\n").unwrap();
+    let root = repository(
+        home.path(),
+        "steps: [{ command: 'test $$FROM_HOOK-$$FROM_PLUGIN = hook-word', plugins: [{ 'some/one#v1': { word: word } }] }]\n",
+    );
+    let output = tidegate(home.path()).current_dir(&root).arg("run").arg("--config").arg(&config).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
+#[test]
 fn an_interrupted_run_cancels_and_leaves_nothing() {
     let home = tempfile::tempdir().unwrap();
     let command = "trap 'echo cleaning up; exit 1' TERM; echo ready; sleep 600 & wait";

@@ -20,7 +20,7 @@ use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 
 use crate::args::{Arguments, Command, Config as ConfigCommand, Global, LogFormat, Up};
-use crate::config::{Config, LimitSettings};
+use crate::config::{Config, Local};
 use crate::exit::{self, Expected};
 use crate::{demo, instance, run, up};
 
@@ -95,14 +95,14 @@ fn load(global: &Global) -> anyhow::Result<Config> {
     Config::load(&global.config_path()).map_err(|error| Expected::usage(error.to_string()))
 }
 
-/// The `[limits]` of that configuration; nothing else of it is needed, so no secret has to be there.
-pub(crate) fn limits(global: &Global) -> anyhow::Result<LimitSettings> {
+/// What of that configuration concerns this machine; nothing else of it is needed, so no secret has to be there.
+pub(crate) fn local(global: &Global) -> anyhow::Result<Local> {
     let path = global.config_path();
     // Only the file that nobody asked for may be missing.
     if global.config.is_none() && !path.exists() {
-        return Ok(LimitSettings::default());
+        return Ok(Local::default());
     }
-    Config::limits_of(&path).map_err(|error| Expected::usage(error.to_string()))
+    Config::local_of(&path).map_err(|error| Expected::usage(error.to_string()))
 }
 
 /// Writes the log to the standard error output, at the level of `TIDEGATE_LOG`.

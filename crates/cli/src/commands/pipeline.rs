@@ -21,7 +21,7 @@ use crate::{exit, out};
 
 /// `tidegate pipeline …`.
 pub(super) fn run(global: &Global, command: Pipeline) -> anyhow::Result<u8> {
-    let limits = || super::limits(global).map(|limits| limits.pipeline);
+    let limits = || super::local(global).map(|local| local.limits.pipeline);
     match command {
         Pipeline::Lint { files, format } => {
             run_lint(&files, if global.json { LintFormat::Json } else { format }, limits()?)

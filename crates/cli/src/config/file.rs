@@ -21,7 +21,7 @@ use super::duration::Span;
 use super::github::{GitHub, github};
 use super::limits::Limits;
 use super::{
-    Config, ConfigError, GitHubApi, GitHubIdentity, LimitSettings, NotifyConfig, WebhookSecrets, default_pool, suggest,
+    Config, ConfigError, GitHubApi, GitHubIdentity, Local, NotifyConfig, WebhookSecrets, default_pool, suggest,
 };
 
 #[derive(Deserialize)]
@@ -238,9 +238,14 @@ impl Reader<'_> {
     }
 }
 
-pub(super) fn limits_of(path: &Path, text: &str) -> Result<LimitSettings, ConfigError> {
+pub(super) fn local_of(path: &Path, text: &str) -> Result<Local, ConfigError> {
     let reader = Reader { path, text };
-    reader.written()?.limits.checked(&reader)
+    let written = reader.written()?;
+    Ok(Local {
+        limits: written.limits.checked(&reader)?,
+        hooks_dir: written.hooks.dir.map(|dir| reader.beside(&dir)),
+        plugin_mirrors: written.hooks.plugin_mirrors.map(|dir| reader.beside(&dir)),
+    })
 }
 
 pub(super) fn parse(path: &Path, text: &str) -> Result<Config, ConfigError> {

@@ -132,6 +132,14 @@ pub(crate) struct Config {
     pub(crate) secrets: Option<PathBuf>,
 }
 
+/// What of a configuration a run without a server uses.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Local {
+    pub(crate) limits: LimitSettings,
+    pub(crate) hooks_dir: Option<PathBuf>,
+    pub(crate) plugin_mirrors: Option<PathBuf>,
+}
+
 /// `[limits]`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct LimitSettings {
@@ -232,9 +240,9 @@ impl Config {
         file::parse(path, text)
     }
 
-    /// The `[limits]` of a file, for whoever needs nothing else: secrets are not read.
-    pub(crate) fn limits_of(path: &Path) -> Result<LimitSettings, ConfigError> {
-        file::limits_of(path, &read(path)?)
+    /// What of a file concerns whoever runs no server: secrets are not read.
+    pub(crate) fn local_of(path: &Path) -> Result<Local, ConfigError> {
+        file::local_of(path, &read(path)?)
     }
 
     /// What the engine must know.

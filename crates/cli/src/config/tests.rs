@@ -133,9 +133,9 @@ fn every_cap_on_pipelines_can_be_set() {
 fn limits_are_read_without_secrets() {
     let text = "[webhook]\nsecret_file = \"not-there\"\n[limits]\njobs = 600\n";
     assert!(parse(text).is_err());
-    let limits = file::limits_of(Path::new("tidegate.toml"), text).unwrap();
-    assert_eq!(limits.pipeline.jobs, 600);
-    let wrong = file::limits_of(Path::new("tidegate.toml"), "[limits]\nmatrix_job = 1").unwrap_err();
+    let local = file::local_of(Path::new("tidegate.toml"), text).unwrap();
+    assert_eq!(local.limits.pipeline.jobs, 600);
+    let wrong = file::local_of(Path::new("tidegate.toml"), "[limits]\nmatrix_job = 1").unwrap_err();
     insta::assert_snapshot!(wrong, @"tidegate.toml:2:1: unknown key `matrix_job`: did you mean `matrix_jobs`?");
 }
 
@@ -150,7 +150,9 @@ fn the_example_shows_the_defaults() {
         .filter(|line| line.contains(" = ") || line.starts_with('['))
         .map(|line| format!("{line}\n"))
         .collect();
-    let limits = file::limits_of(Path::new("tidegate.toml"), &limits).map_err(|error| format!("{error}: {limits}"));
+    let limits = file::local_of(Path::new("tidegate.toml"), &limits)
+        .map(|local| local.limits)
+        .map_err(|error| format!("{error}: {limits}"));
     assert_eq!(limits, Ok(LimitSettings::default()));
     let names = serde_json::to_value(tidegate_pipeline::Limits::default()).unwrap();
     for name in names.as_object().unwrap().keys() {

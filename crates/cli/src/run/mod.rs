@@ -27,8 +27,8 @@ use tidegate_pipeline::{Context, Limits, Source, Unset, expand};
 
 use crate::args::{Global, Run};
 use crate::client::Backend;
-use crate::commands::{limits, me};
-use crate::config::{Config, LimitSettings, default_pool};
+use crate::commands::{local, me};
+use crate::config::{Config, Local, default_pool};
 use crate::exit::{self, Expected};
 use crate::live::{Follower, View};
 use crate::process;
@@ -51,7 +51,7 @@ pub(crate) async fn run(global: &Global, arguments: &Run) -> anyhow::Result<u8> 
     let root = snapshot::root(arguments.repo.as_deref().unwrap_or_else(|| Path::new(".")))?;
     let snapshot = Snapshot::take(&root, &directory.path().join("repository.git"), arguments.dirty)?;
     let file = arguments.file.as_deref().map(|file| snapshot::inside(&root, file)).transpose()?;
-    let mut config = configure(&snapshot, file, arguments, limits(global)?)?;
+    let mut config = configure(&snapshot, file, arguments, local(global)?)?;
     // Those of the user's own server: the jobs run as the user.
     config.secrets = global.state_path().ok().map(|state| state.join(SECRETS_FILE));
     let server = match Server::start(&config, &directory.path().join("state")).await {
@@ -257,10 +257,12 @@ fn configure(
     snapshot: &Snapshot,
     file: Option<String>,
     arguments: &Run,
-    limits: LimitSettings,
+    Local { limits, hooks_dir, plugin_mirrors }: Local,
 ) -> anyhow::Result<Config> {
     let mut config = Config {
         limits,
+        hooks_dir,
+        plugin_mirrors,
         listen: SocketAddr::from(([127, 0, 0, 1], 0)),
         api_listen: SocketAddr::from(([127, 0, 0, 1], 0)),
         ..Config::default()
