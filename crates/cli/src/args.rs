@@ -112,6 +112,8 @@ pub(crate) enum Command {
     Artifact(Artifact),
     /// Cancel a build
     Cancel(Cancel),
+    /// Let a build be made of a commit of a fork; for GitHub's pages: a comment `/approve SHA` on the pull request
+    Approve(Approve),
     /// Run a job again, or all jobs of a build that failed
     Retry(Retry),
     /// Make a build again: the same commit, branch, message and environment
@@ -322,6 +324,13 @@ pub(crate) enum Artifact {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct Approve {
+    /// `N`, `pipeline#N` or an id
+    #[arg(value_parser = build_name)]
+    pub(crate) build: String,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct Cancel {
     /// `N`, `pipeline#N` or an id
     #[arg(value_parser = build_name)]
@@ -343,7 +352,7 @@ pub(crate) enum Secret {
     Set {
         #[command(flatten)]
         which: WhichSecret,
-        /// Only for builds of trusted events. Without this, a pull request from a fork may have it too where such are built
+        /// Only for trusted work. What is not trusted, such as a pull request from a fork, is given no secret in any case
         #[arg(long)]
         trusted_only: bool,
     },
@@ -474,7 +483,7 @@ pub(crate) struct Plan {
     /// A variable of the build; may be repeated
     #[arg(long, value_name = "NAME=VALUE", value_parser = variable)]
     pub(crate) env: Vec<(String, String)>,
-    /// The webhook payload of a push that the build is for
+    /// The webhook payload that the build is for: of a push, a pull request or a merge queue
     #[arg(long, value_name = "FILE")]
     pub(crate) event: Option<PathBuf>,
     /// The branch of the build

@@ -114,6 +114,7 @@ pub fn routes(engine: Arc<Engine>, token: ApiToken) -> Router {
         .route("/api/builds", get(list).post(create))
         .route("/api/builds/{build}", get(show))
         .route("/api/builds/{build}/cancel", post(cancel))
+        .route("/api/builds/{build}/approve", post(approve))
         .route("/api/builds/{build}/retry", post(retry))
         .route("/api/builds/{build}/rebuild", post(rebuild))
         .route("/api/builds/{build}/unblock", post(unblock))
@@ -166,6 +167,11 @@ async fn show(State(engine): State<Arc<Engine>>, Path(build): Path<String>) -> A
 
 async fn cancel(State(engine): State<Arc<Engine>>, Path(build): Path<String>, Json(by): Json<By>) -> Answer {
     let id = engine.cancel_build(&name(&build)?, &by.by).await?;
+    Ok(Json(engine.show_build(&BuildName::Id(id)).await?).into_response())
+}
+
+async fn approve(State(engine): State<Arc<Engine>>, Path(build): Path<String>, Json(by): Json<By>) -> Answer {
+    let id = engine.approve(&name(&build)?, &by.by).await?;
     Ok(Json(engine.show_build(&BuildName::Id(id)).await?).into_response())
 }
 

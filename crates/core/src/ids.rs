@@ -142,6 +142,11 @@ impl CommitSha {
         self.0.bytes().all(|b| b == b'0')
     }
 
+    /// The id that stands for "no commit".
+    pub fn zero() -> Self {
+        Self("0".repeat(40))
+    }
+
     /// The first 8 digits, for people.
     pub fn short(&self) -> &str {
         &self.0[..8]

@@ -12,6 +12,7 @@ pub mod plan;
 pub mod report;
 pub mod schedule;
 pub mod secret;
+pub mod skip;
 pub mod time;
 pub mod trust;
 pub mod why;

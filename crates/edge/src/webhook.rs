@@ -14,7 +14,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use futures_util::StreamExt as _;
-use tidegate_core::event::{Event, EventKind};
+use tidegate_core::event::Event;
 use tidegate_core::ids::DeliveryId;
 use tidegate_core::wire::envelope::to_ascii_json;
 use tidegate_engine::ports::{Clock, Outgoing, PortError, Queue};
@@ -82,10 +82,7 @@ pub async fn handle(deps: &Deps, headers: Headers<'_>, body: &[u8]) -> Answer {
 
 /// Ignored events end here, in the log and in the answer, which GitHub shows: an App may be sent many of them.
 fn is_sent(event: &Event) -> bool {
-    match &event.kind {
-        EventKind::Push(_) | EventKind::Ping { .. } => true,
-        EventKind::Ignored { .. } => false,
-    }
+    event.kind.ignored().is_none()
 }
 
 async fn send(deps: &Deps, event: &Event) -> Result<(), PortError> {
@@ -114,13 +111,11 @@ fn log(decision: &Decision, headers: Headers<'_>) {
         return;
     };
     let delivery = &said.delivery;
-    match &said.kind {
-        EventKind::Ignored { why, .. } => {
+    match said.kind.ignored() {
+        Some(why) => {
             tracing::info!(delivery.id = %delivery, delivery.event = event, outcome, %why, "webhook delivery ignored");
         }
-        EventKind::Push(_) | EventKind::Ping { .. } => {
-            tracing::info!(delivery.id = %delivery, delivery.event = event, outcome, "webhook delivery accepted");
-        }
+        None => tracing::info!(delivery.id = %delivery, delivery.event = event, outcome, "webhook delivery accepted"),
     }
 }
 

@@ -14,6 +14,7 @@ use tidegate_core::ids::{PipelineSlug, RepositoryId};
 use tidegate_core::plan::{Env, Segment};
 use tidegate_core::schedule::Schedule;
 use tidegate_core::time::Timestamp;
+use tidegate_core::trust::{Forks, Trust};
 use tidegate_core::wire::envelope;
 
 use crate::actors::{JobChecks, Pace};
@@ -54,6 +55,62 @@ pub struct Settings {
     pub job_checks: JobChecks,
     /// How much may be written of large records.
     pub pace: Pace,
+    /// What must be known of GitHub.
+    pub forge: ForgeSettings,
+    /// Limits of work that is not trusted.
+    pub untrusted: UntrustedSettings,
+}
+
+impl Settings {
+    /// Limits of builds of this trust.
+    pub(crate) fn limits_of(&self, trust: Trust) -> build::Limits {
+        match trust {
+            Trust::Trusted => self.limits,
+            Trust::Untrusted => build::Limits {
+                jobs: self.limits.jobs.min(self.untrusted.jobs),
+                upload_jobs: self.limits.upload_jobs.min(self.untrusted.jobs),
+                ..self.limits
+            },
+        }
+    }
+}
+
+/// What must be known of GitHub to tell which events are about what is ours.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ForgeSettings {
+    /// The id, or the client id, of the GitHub App that deliveries come from: repositories that are given to it are built, if they have a
+    /// pipeline file, and its checks have buttons. `None` where there is none.
+    pub app: Option<String>,
+    /// Where its pages are, without a slash at the end: repositories that are not configured are cloned from there.
+    pub web_url: String,
+}
+
+impl ForgeSettings {
+    /// Whether an App is the one that is configured.
+    pub(crate) fn is_ours(&self, id: u64, client_id: &str) -> bool {
+        self.app.as_ref().is_some_and(|ours| *ours == id.to_string() || ours == client_id)
+    }
+}
+
+impl Default for ForgeSettings {
+    fn default() -> Self {
+        Self { app: None, web_url: "https://github.com".to_owned() }
+    }
+}
+
+/// Limits of work that is not trusted, below those of all work.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct UntrustedSettings {
+    /// How long one job may run.
+    pub timeout: Duration,
+    /// Most jobs of one build.
+    pub jobs: usize,
+}
+
+impl Default for UntrustedSettings {
+    fn default() -> Self {
+        Self { timeout: Duration::from_secs(3_600), jobs: 100 }
+    }
 }
 
 /// What notifications need beyond what pipelines say.
@@ -82,6 +139,12 @@ pub struct PipelineSettings {
     pub cancel_intermediate: Option<Vec<String>>,
     /// Builds at times.
     pub schedules: Vec<ScheduleSettings>,
+    /// Into which branches pull requests are built; `None` is nowhere, empty is everywhere.
+    pub pull_requests: Option<Vec<String>>,
+    /// What becomes of pull requests from forks; `None` leaves it to the policy of the repository.
+    pub forks: Option<Forks>,
+    /// Whether builds of a branch that was deleted are canceled.
+    pub cancel_deleted_branches: bool,
 }
 
 impl PipelineSettings {
@@ -95,7 +158,15 @@ impl PipelineSettings {
             skip_intermediate: None,
             cancel_intermediate: None,
             schedules: Vec::new(),
+            pull_requests: Some(Vec::new()),
+            forks: None,
+            cancel_deleted_branches: true,
         }
+    }
+
+    /// Whether pull requests into this branch are built.
+    pub(crate) fn builds_pull_requests(&self, base: &str) -> bool {
+        self.pull_requests.as_ref().is_some_and(|patterns| tidegate_pipeline::branches_match(patterns, base))
     }
 }
 
@@ -283,11 +354,6 @@ impl Engine {
             cache.push_back((blob.to_owned(), Arc::clone(&segment)));
         }
         Ok(segment)
-    }
-
-    /// The repository of this id, if it is configured.
-    pub(crate) fn repository(&self, id: RepositoryId) -> Option<&RepositorySource> {
-        self.settings.repositories.iter().find(|r| r.id == id)
     }
 }
 

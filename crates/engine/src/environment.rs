@@ -1,7 +1,7 @@
 //! The environment of a job, as far as the control plane knows it (`spec/pipeline.md` 1.16); the agent adds what only it
 //! knows. Order is precedence: later entries win.
 
-use tidegate_core::build::{Build, Did, Graph, JobRef};
+use tidegate_core::build::{Build, Did, Graph, JobRef, PullRequestFacts};
 use tidegate_core::event::GitRef;
 use tidegate_core::ids::{JobIndex, derived_uuid, job_uuid};
 use tidegate_core::plan::{Env, JobSpec, Plugin};
@@ -27,14 +27,22 @@ fn branch(build: &Build) -> String {
 fn tag(build: &Build) -> String {
     match &build.facts.git_ref {
         Some(GitRef::Tag(name)) => name.clone(),
-        Some(GitRef::Branch(_)) | None => String::new(),
+        Some(GitRef::Branch(_) | GitRef::Pull { .. }) | None => String::new(),
     }
 }
 
 /// What belongs to the build: the same for all its jobs.
 fn of_build(settings: &Settings, build: &Build, repository: Option<&RepositorySource>) -> Env {
     let facts = &build.facts;
-    let source = if facts.source == "webhook" { "push" } else { "" };
+    let origin = facts.origin.as_deref();
+    let event = match (origin, facts.source.as_str()) {
+        (Some(origin), _) => origin.event.as_str(),
+        (None, "webhook") => "push",
+        (None, _) => "",
+    };
+    let pull = build.pull_request();
+    let queue = origin.and_then(|o| o.merge_queue.as_ref());
+    let of_pull = |say: fn(&PullRequestFacts) -> String| pull.map_or_else(String::new, say);
     let parent = facts.triggered_by.as_deref();
     let entries: Vec<(&str, String)> = vec![
         ("BUILDKITE", "true".into()),
@@ -54,16 +62,21 @@ fn of_build(settings: &Settings, build: &Build, repository: Option<&RepositorySo
         ("BUILDKITE_BUILD_AUTHOR_EMAIL", facts.author.1.clone()),
         ("BUILDKITE_BUILD_CREATOR", facts.creator.clone()),
         ("BUILDKITE_SOURCE", facts.source.clone()),
-        ("BUILDKITE_GITHUB_EVENT", source.into()),
+        ("BUILDKITE_GITHUB_EVENT", event.into()),
+        ("BUILDKITE_GITHUB_ACTION", origin.map_or_else(String::new, |o| o.action.clone())),
         ("BUILDKITE_MESSAGE", facts.message.clone()),
         ("BUILDKITE_BRANCH", branch(build)),
         ("BUILDKITE_TAG", tag(build)),
         ("BUILDKITE_COMMIT", facts.commit.to_string()),
         ("BUILDKITE_COMMIT_RESOLVED", "true".into()),
         ("BUILDKITE_REPO", repository.map_or_else(String::new, |r| r.clone_url.clone())),
-        ("BUILDKITE_PULL_REQUEST", "false".into()),
-        ("BUILDKITE_PULL_REQUEST_BASE_BRANCH", String::new()),
-        ("BUILDKITE_PULL_REQUEST_REPO", String::new()),
+        ("BUILDKITE_PULL_REQUEST", pull.map_or_else(|| "false".to_owned(), |pull| pull.number.to_string())),
+        ("BUILDKITE_PULL_REQUEST_BASE_BRANCH", of_pull(|pull| pull.base_branch.clone())),
+        ("BUILDKITE_PULL_REQUEST_REPO", of_pull(|pull| pull.repository.clone())),
+        ("BUILDKITE_PULL_REQUEST_DRAFT", of_pull(|pull| pull.draft.to_string())),
+        ("BUILDKITE_PULL_REQUEST_LABELS", of_pull(|pull| pull.labels.join(","))),
+        ("BUILDKITE_MERGE_QUEUE_BASE_BRANCH", queue.map_or_else(String::new, |queue| queue.base_branch.clone())),
+        ("BUILDKITE_MERGE_QUEUE_BASE_COMMIT", queue.map_or_else(String::new, |queue| queue.base_commit.to_string())),
         ("BUILDKITE_REBUILT_FROM_BUILD_ID", facts.rebuilt_from.as_ref().map_or_else(String::new, ToString::to_string)),
         ("BUILDKITE_REBUILT_FROM_BUILD_NUMBER", facts.rebuilt_number.map_or_else(String::new, |n| n.to_string())),
         ("BUILDKITE_TRIGGERED_FROM_BUILD_ID", parent.map_or_else(String::new, |by| by.build.to_string())),
@@ -151,7 +164,7 @@ fn step_name(graph: &Graph, place: JobIndex) -> String {
 /// What the conditions and the interpolation of a pipeline text see of a build.
 pub(crate) fn pipeline_facts(settings: &Settings, build: &tidegate_core::build::Facts, url: &str) -> condition::Facts {
     let (branch, tag) = match &build.git_ref {
-        Some(GitRef::Branch(name)) => (Some(name.clone()), None),
+        Some(GitRef::Branch(name) | GitRef::Pull { branch: name, .. }) => (Some(name.clone()), None),
         Some(GitRef::Tag(name)) => (Some(name.clone()), Some(name.clone())),
         None => (None, None),
     };
@@ -173,6 +186,29 @@ pub(crate) fn pipeline_facts(settings: &Settings, build: &tidegate_core::build::
     facts.pipeline.default_branch = Some(build.default_branch.clone()).filter(|b| !b.is_empty());
     facts.pipeline.repository = Some(url.to_owned());
     facts.organization.slug = Some(settings.organization.clone());
+    if let Some(origin) = &build.origin {
+        facts.build.source_event = Some(origin.event.clone());
+        facts.build.source_action = Some(origin.action.clone()).filter(|action| !action.is_empty());
+        if let Some(pull) = &origin.pull_request {
+            facts.build.pull_request = condition::PullRequest {
+                id: Some(pull.number.to_string()),
+                base_branch: Some(pull.base_branch.clone()),
+                draft: Some(pull.draft),
+                label: None,
+                labels: Some(pull.labels.clone()),
+                repository: Some(pull.repository.clone()),
+                repository_fork: Some(pull.fork),
+                using_merge_refspec: None,
+            };
+        }
+        if let Some(queue) = &origin.merge_queue {
+            facts.build.merge_queue = condition::MergeQueue {
+                active: true,
+                base_branch: Some(queue.base_branch.clone()),
+                base_commit: Some(queue.base_commit.to_string()),
+            };
+        }
+    }
     facts.build_env = build.env.iter().cloned().collect();
     facts
 }

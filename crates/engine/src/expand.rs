@@ -61,6 +61,8 @@ impl Engine {
         let base = [
             given("BUILDKITE_GIT_DIFF_BASE"),
             given("BUILDKITE_PULL_REQUEST_BASE_BRANCH"),
+            facts.origin.as_ref().and_then(|o| Some(o.pull_request.as_ref()?.base_branch.as_str())),
+            facts.origin.as_ref().and_then(|o| Some(o.merge_queue.as_ref()?.base_branch.as_str())),
             Some(facts.default_branch.as_str()),
         ];
         let base = base.into_iter().flatten().find(|name| !name.is_empty()).unwrap_or("main");

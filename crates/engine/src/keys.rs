@@ -3,7 +3,7 @@
 use tidegate_core::event::GitRef;
 use tidegate_core::fleet::{Demand, Requirement};
 use tidegate_core::ids::{
-    AttemptId, BuildId, DeliveryId, InstanceId, JobIndex, PipelineSlug, RepositoryId, derived_uuid,
+    AttemptId, BuildId, CommitSha, DeliveryId, InstanceId, JobIndex, PipelineSlug, RepositoryId, derived_uuid,
 };
 use tidegate_core::trust::Trust;
 
@@ -215,6 +215,39 @@ pub(crate) fn notice(build: &BuildId, id: &str) -> Key {
 /// What is known of a repository by its events.
 pub(crate) fn repository(id: RepositoryId) -> Key {
     Key::new(format!("repository/{id}"), "repository")
+}
+
+/// The repositories that an installation of the App has given.
+pub(crate) fn installation(id: u64) -> String {
+    format!("installation/{id}")
+}
+
+pub(crate) fn installed(installation_id: u64, repository: RepositoryId) -> Key {
+    Key::new(installation(installation_id), repository.to_string())
+}
+
+/// What a pull request looked like last.
+pub(crate) fn pull(repository: RepositoryId, number: u64) -> Key {
+    Key::new(format!("pull/{repository}"), format!("{number:012}"))
+}
+
+/// The pull requests of a branch of the repository itself.
+pub(crate) fn pulls_of_branch(repository: RepositoryId, branch: &str) -> String {
+    format!("pulls/{repository}/{}", derived_uuid("branch", branch))
+}
+
+pub(crate) fn pull_of_branch(repository: RepositoryId, branch: &str, number: u64) -> Key {
+    Key::new(pulls_of_branch(repository, branch), format!("{number:012}"))
+}
+
+/// Which builds there are at a commit.
+pub(crate) fn at_partition(repository: RepositoryId, commit: &CommitSha) -> String {
+    format!("at/{repository}/{commit}")
+}
+
+/// By pipeline, newest first: the number is inverted.
+pub(crate) fn at(repository: RepositoryId, commit: &CommitSha, pipeline: &PipelineSlug, number: u64) -> Key {
+    Key::new(at_partition(repository, commit), format!("{pipeline}/{:020}", u64::MAX - number))
 }
 
 pub(crate) fn forms(build: &BuildId) -> String {

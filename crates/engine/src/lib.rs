@@ -21,7 +21,9 @@ mod supersede;
 mod sweep;
 
 pub use actors::{Actor, CheckRecord, DOORBELL, JobChecks, Pace, ReportRecord, UnknownActor};
-pub use engine::{Engine, NotifySettings, PipelineSettings, Ports, ScheduleSettings, Settings};
+pub use engine::{
+    Engine, ForgeSettings, NotifySettings, PipelineSettings, Ports, ScheduleSettings, Settings, UntrustedSettings,
+};
 pub use error::Error;
 pub use ingest::{DeliveryRecord, INGEST};
 pub use list::ListEntry;

@@ -194,6 +194,11 @@ impl Engine {
                 Err(error) => return Err(error.into()),
             }
         }
+        if let Some(known) = &build {
+            let facts = &known.body.facts;
+            let place = keys::at(repository, &facts.commit, slug, number);
+            self.ports.store.delete_if(&place, Expect::Any).await?;
+        }
         let actor = Actor::Build(id.clone());
         let partitions = [
             keys::attempts(&id),

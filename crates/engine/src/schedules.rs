@@ -66,7 +66,7 @@ impl Engine {
         let mut pause = LOOK;
         let mut failed = None;
         for repository in &self.settings.repositories {
-            for pipeline in self.pipelines_of(repository) {
+            for pipeline in self.configured_pipelines(repository) {
                 for schedule in &pipeline.schedules {
                     if let Err(error) = self.run_schedule(repository, &pipeline, schedule).await {
                         tracing::warn!(pipeline = %pipeline.slug, cron = schedule.cron.as_str(), %error, "a schedule waits");
@@ -137,7 +137,6 @@ impl Engine {
         };
         let wanted = Wanted {
             git_ref,
-            before: String::new(),
             commit,
             asked: String::new(),
             message: schedule.message.clone().unwrap_or_else(|| "Scheduled build".to_owned()),
@@ -150,6 +149,9 @@ impl Engine {
             default_branch,
             rebuilt_from: None,
             triggered_by: None,
+            origin: None,
+            hold: None,
+            refusal: None,
             trigger: trigger.to_owned(),
         };
         Ok(Ok(self.make_numbered_build(repository, pipeline, &wanted).await?.1))
@@ -162,7 +164,7 @@ impl Engine {
     pub async fn list_schedules(&self) -> Result<Schedules, Error> {
         let now = self.now();
         let mut schedules = Vec::new();
-        for pipeline in self.settings.repositories.iter().flat_map(|r| self.pipelines_of(r)) {
+        for pipeline in self.settings.repositories.iter().flat_map(|r| self.configured_pipelines(r)) {
             for schedule in &pipeline.schedules {
                 let key = keys::schedule(&pipeline.slug, &schedule_id(schedule)?);
                 let known = self.load::<ScheduleRecord>(&key).await?.map(|known| known.body);

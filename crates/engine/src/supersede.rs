@@ -6,6 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 use tidegate_core::build::{Build, Input};
+use tidegate_core::event::GitRef;
 use tidegate_core::ids::BuildId;
 use tidegate_pipeline::branches_match;
 
@@ -32,14 +33,19 @@ impl Engine {
         pipeline: &PipelineSettings,
         id: &BuildId,
         number: u64,
-        branch: &str,
+        git_ref: Option<&GitRef>,
     ) -> Result<(), Error> {
+        let branch = git_ref.map_or("", GitRef::name);
         let says = |filter: &Option<Vec<String>>| filter.as_ref().is_some_and(|f| branches_match(f, branch));
         let (skip, cancel) = (says(&pipeline.skip_intermediate), says(&pipeline.cancel_intermediate));
         if !(skip || cancel) || branch.is_empty() {
             return Ok(());
         }
-        let key = keys::branch(&pipeline.slug, branch);
+        let key = match git_ref {
+            // Two pull requests may come from one branch of a fork.
+            Some(pull @ GitRef::Pull { .. }) => keys::branch(&pipeline.slug, &pull.full()),
+            Some(GitRef::Branch(_) | GitRef::Tag(_)) | None => keys::branch(&pipeline.slug, branch),
+        };
         let builds = loop {
             let (known, expect) = match self.load::<BranchRecord>(&key).await? {
                 Some(known) => (known.body, Expect::Version(known.version)),

@@ -155,6 +155,36 @@ impl<'de> Visitor<'de> for Lossy {
     }
 }
 
+/// The source texts of the first `most` elements of an array; nothing of another value.
+pub(crate) fn items(raw: &str, most: usize) -> Vec<&str> {
+    struct Items(usize);
+
+    impl<'de> Visitor<'de> for Items {
+        type Value = Vec<&'de str>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an array")
+        }
+
+        fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+            let mut found = Vec::new();
+            while found.len() < self.0 {
+                match seq.next_element::<&RawValue>()? {
+                    Some(item) => found.push(item.get()),
+                    None => return Ok(found),
+                }
+            }
+            while seq.next_element::<IgnoredAny>()?.is_some() {}
+            Ok(found)
+        }
+    }
+
+    if kind(raw) != Kind::Array {
+        return Vec::new();
+    }
+    serde_json::Deserializer::from_str(raw).deserialize_seq(Items(most)).unwrap_or_default()
+}
+
 /// The number, if the value is a whole one from 0 on.
 pub(crate) fn number(raw: &str) -> Option<u64> {
     raw.trim().parse().ok()
@@ -201,6 +231,15 @@ mod tests {
             "{'a':1}",
         ] {
             assert!(members(bad, ["a"]).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn of_an_array_the_first_elements_are_kept() {
+        assert_eq!(items(r#" [1, {"a":[2]}, "x"] "#, 2), ["1", r#"{"a":[2]}"#]);
+        assert_eq!(items("[1]", 2), ["1"]);
+        for other in ["[]", "{}", "null", "3", "\"[1]\""] {
+            assert_eq!(items(other, 9), [""; 0], "{other}");
         }
     }
 

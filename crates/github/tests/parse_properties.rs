@@ -9,6 +9,18 @@ use tidegate_github::webhook::{NotJson, parse};
 
 const PUSH: &str = include_str!("../../../events/push.json");
 
+const OTHERS: [(&str, &str); 9] = [
+    ("pull_request", include_str!("../../../events/pull_request.edited.base.json")),
+    ("pull_request", include_str!("../../../events/pull_request.opened.fork.json")),
+    ("merge_group", include_str!("../../../events/merge_group.checks_requested.json")),
+    ("check_run", include_str!("../../../events/check_run.requested_action.json")),
+    ("check_suite", include_str!("../../../events/check_suite.rerequested.json")),
+    ("issue_comment", include_str!("../../../events/issue_comment.approve.json")),
+    ("delete", include_str!("../../../events/delete.branch.json")),
+    ("installation_repositories", include_str!("../../../events/installation_repositories.added.json")),
+    ("repository", include_str!("../../../events/repository.renamed.json")),
+];
+
 fn read(event: &str, body: &[u8]) -> Result<tidegate_core::event::Event, NotJson> {
     parse(event, DeliveryId::new("d").unwrap(), body, Timestamp(1))
 }
@@ -59,13 +71,13 @@ fn replace(tree: &mut serde_json::Value, index: &mut usize, value: &serde_json::
 
 proptest! {
     #[test]
-    fn bytes_never_panic(body in proptest::collection::vec(any::<u8>(), 0..300), event in "push|ping|other") {
+    fn bytes_never_panic(body in proptest::collection::vec(any::<u8>(), 0..300), event in "push|ping|other|pull_request|merge_group|check_run|check_suite|issue_comment|delete|installation|repository") {
         let understood = read(&event, &body).is_ok();
         prop_assert_eq!(understood, serde_json::from_slice::<serde::de::IgnoredAny>(&body).is_ok() && std::str::from_utf8(&body).is_ok());
     }
 
     #[test]
-    fn any_json_is_an_event(value in json_value(), event in "push|ping|.{0,80}") {
+    fn any_json_is_an_event(value in json_value(), event in "push|ping|delete|.{0,80}") {
         let event = read(&event, value.to_string().as_bytes()).unwrap();
         prop_assert!(to_ascii_json(&event).unwrap().len() < 64 * 1024);
     }
@@ -76,6 +88,22 @@ proptest! {
         let mut index = at.index(260);
         replace(&mut payload, &mut index, &value);
         let event = read("push", payload.to_string().as_bytes()).unwrap();
+        let sent = to_ascii_json(&event).unwrap();
+        prop_assert!(sent.is_ascii() && sent.len() < 64 * 1024);
+        prop_assert_eq!(serde_json::from_str::<tidegate_core::event::Event>(&sent).unwrap(), event);
+    }
+
+    #[test]
+    fn an_event_with_any_value_replaced_is_an_event(
+        which in any::<prop::sample::Index>(),
+        value in json_value(),
+        at in any::<prop::sample::Index>(),
+    ) {
+        let (name, text) = OTHERS[which.index(OTHERS.len())];
+        let mut payload: serde_json::Value = serde_json::from_str(text).unwrap();
+        let mut index = at.index(600);
+        replace(&mut payload, &mut index, &value);
+        let event = read(name, payload.to_string().as_bytes()).unwrap();
         let sent = to_ascii_json(&event).unwrap();
         prop_assert!(sent.is_ascii() && sent.len() < 64 * 1024);
         prop_assert_eq!(serde_json::from_str::<tidegate_core::event::Event>(&sent).unwrap(), event);

@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use tidegate_core::ids::{CommitSha, InstanceId};
 use tidegate_core::secret::{SecretName, SecretScope};
 use tidegate_engine::ports::{
-    FileAt, Fleet, Found, InstanceView, LaunchRequest, Launched, NoCredentials, Outgoing, PortError, Queue, Received,
-    Repositories, RepositorySource, Secrets,
+    CommitInfo, FileAt, Fleet, Found, InstanceView, LaunchRequest, Launched, NoCredentials, Outgoing, PortError, Queue,
+    Received, Repositories, RepositorySource, Secrets,
 };
 use tidegate_engine::{Engine, Ports};
 use tidegate_local::{Database, DirBlobs, SqliteStore, StateDir, SystemClock, SystemIds};
@@ -100,6 +100,10 @@ impl Repositories for Absent {
         _: Option<&str>,
         _: &[&str],
     ) -> Result<Vec<FileAt>, PortError> {
+        absent()
+    }
+
+    async fn commit(&self, _: &RepositorySource, _: &CommitSha, _: Option<&str>) -> Result<CommitInfo, PortError> {
         absent()
     }
 

@@ -206,6 +206,10 @@ impl Http {
         self.post(&["builds", build, "cancel"], &By { by: by.to_owned() }).await
     }
 
+    pub(super) async fn approve(&self, build: &str, by: &str) -> anyhow::Result<BuildAnswer> {
+        self.post(&["builds", build, "approve"], &By { by: by.to_owned() }).await
+    }
+
     pub(super) async fn retry(&self, build: &str, job: Option<&str>, by: &str) -> anyhow::Result<BuildAnswer> {
         let request = RetryRequest { job: job.map(str::to_owned), by: by.to_owned() };
         self.post(&["builds", build, "retry"], &request).await

@@ -225,6 +225,18 @@ impl Backend {
         }
     }
 
+    /// Lets a build be planned that waits for approval.
+    pub(crate) async fn approve(&self, build: &str, by: &str) -> anyhow::Result<BuildAnswer> {
+        let name = build_name(build)?;
+        match self {
+            Backend::Http(http) => http.approve(build, by).await,
+            Backend::Engine(engine) | Backend::Directory(engine) => {
+                let id = engine.approve(&name, by).await?;
+                Ok(engine.show_build(&BuildName::Id(id)).await?)
+            }
+        }
+    }
+
     /// Runs a job again, or all that failed.
     pub(crate) async fn retry(&self, build: &str, job: Option<&str>, by: &str) -> anyhow::Result<BuildAnswer> {
         let name = build_name(build)?;

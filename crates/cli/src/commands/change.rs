@@ -3,7 +3,7 @@
 use super::{build, me};
 use tidegate_engine::api;
 
-use crate::args::{Cancel, Global, Rebuild, Retry, Unblock};
+use crate::args::{Approve, Cancel, Global, Rebuild, Retry, Unblock};
 use crate::client::{Access, Backend};
 use crate::exit;
 
@@ -11,6 +11,13 @@ use crate::exit;
 pub(super) async fn cancel(global: &Global, arguments: &Cancel) -> anyhow::Result<u8> {
     let backend = Backend::open(global, Access::Server).await?;
     build::print(global, &backend.cancel(&arguments.build, &me()).await?)?;
+    Ok(exit::DONE)
+}
+
+/// `tidegate approve`.
+pub(super) async fn approve(global: &Global, arguments: &Approve) -> anyhow::Result<u8> {
+    let backend = Backend::open(global, Access::Server).await?;
+    build::print(global, &backend.approve(&arguments.build, &me()).await?)?;
     Ok(exit::DONE)
 }
 

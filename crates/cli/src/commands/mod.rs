@@ -6,6 +6,7 @@ mod builds;
 mod change;
 mod config;
 pub(crate) mod deliver;
+mod event;
 mod github;
 mod instances;
 mod logs;
@@ -53,6 +54,7 @@ async fn client(global: &Global, command: Command) -> anyhow::Result<u8> {
         Command::Build(build) => build::run(global, build).await,
         Command::Logs(logs) => logs::run(global, &logs).await,
         Command::Artifact(artifact) => artifact::run(global, artifact).await,
+        Command::Approve(approve) => change::approve(global, &approve).await,
         Command::Cancel(cancel) => change::cancel(global, &cancel).await,
         Command::Retry(retry) => change::retry(global, &retry).await,
         Command::Rebuild(rebuild) => change::rebuild(global, &rebuild).await,

@@ -5,9 +5,6 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use tidegate_core::diagnostic::Diagnostic;
-use tidegate_core::event::{EventKind, GitRef};
-use tidegate_core::ids::DeliveryId;
-use tidegate_core::time::Timestamp;
 use tidegate_pipeline::condition::{self, Evaluation, Facts};
 use tidegate_pipeline::interpolate::interpolate;
 use tidegate_pipeline::{
@@ -132,7 +129,7 @@ fn run_plan(global: &Global, arguments: &Plan, limits: Limits) -> anyhow::Result
         ..Context::default()
     };
     if let Some(path) = &arguments.event {
-        context.facts = facts_of(path)?;
+        context.facts = super::event::facts_of(path)?;
     }
     let build = &mut context.facts.build;
     for (fact, given) in [
@@ -194,39 +191,6 @@ fn unknown_names<'a>(json: &'a Value, known: &'a Value) -> Vec<(String, Vec<&'a 
         }
     }
     found
-}
-
-/// What conditions see of the push that a payload tells of.
-fn facts_of(path: &Path) -> anyhow::Result<Facts> {
-    let wrong = |why: &str| Expected::usage(format!("`{}`: {why}", path.display()));
-    let bytes = std::fs::read(path).map_err(|error| wrong(&error.to_string()))?;
-    let delivery = DeliveryId::new("plan").map_err(|error| wrong(&error.to_string()))?;
-    let event = tidegate_github::webhook::parse("push", delivery, &bytes, Timestamp(0))
-        .map_err(|_| wrong("this is not JSON"))?;
-    let push = match event.kind {
-        EventKind::Push(push) => push,
-        EventKind::Ignored { why, .. } => return Err(wrong(&format!("this is no push that makes a build: {why}"))),
-        EventKind::Ping { .. } => return Err(wrong("this is no push")),
-    };
-    let mut facts = Facts::default();
-    facts.build.source = Some("webhook".to_owned());
-    facts.build.branch = Some(push.git_ref.name().to_owned());
-    if let GitRef::Tag(tag) = &push.git_ref {
-        facts.build.tag = Some(tag.clone());
-    }
-    facts.build.commit = Some(push.after.to_string());
-    if let Some(head) = &push.head {
-        facts.build.commit = Some(head.id.to_string());
-        facts.build.message = Some(head.message.clone());
-        facts.build.author.name = Some(head.author_name.clone());
-        facts.build.author.email = Some(head.author_email.clone());
-    }
-    facts.build.creator.name = Some(push.pusher.clone());
-    facts.pipeline.default_branch = Some(push.repository.default_branch.clone()).filter(|branch| !branch.is_empty());
-    let name = push.repository.full_name.as_str().rsplit('/').next().map(str::to_owned);
-    facts.pipeline.slug.clone_from(&name);
-    facts.pipeline.name = name;
-    Ok(facts)
 }
 
 fn run_normalize(arguments: &Normalize, limits: Limits) -> anyhow::Result<u8> {

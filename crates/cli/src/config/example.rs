@@ -43,6 +43,10 @@ id = 123456789
 # branches = "main release/*"
 # skip_intermediate_builds = true      # a newer build of a branch skips those that have not begun; or a filter: "!main"
 # cancel_intermediate_builds = "!main" # a newer build of a branch cancels those that are not over
+# pull_requests = true                 # whether pull requests are built; or into which branches: "main release/*"
+# forks = "approved"                   # of those from forks: "never"; "approved" by `/approve SHA` of somebody who may write;
+#                                      # or "always". `.tidegate/policy.yml` of the default branch can only narrow it.
+# cancel_deleted_branches = true       # what is built of a branch that is deleted is canceled
 #
 # Builds at times: five fields of cron, in UTC. A slot makes one build; of several that were missed, only the last is made
 # up for.
@@ -64,6 +68,8 @@ width = 4
 # no_command_eval = false # only scripts that are files of the repository are run
 # no_local_hooks = false  # hooks of the repository make their job fail
 # no_plugins = false      # plugins make their job fail; `true` when one of the two above is, and this is not given
+# trust = "trusted"       # "untrusted": for pull requests from forks, and for nothing else (docs/trust.md)
+# isolation = "none, at my own risk"  # without this no pool of this server runs what is not trusted
 
 # [limits]
 # wait = "24h"            # a job that no instance takes ends `expired` after this long
@@ -74,6 +80,8 @@ width = 4
 # log_bytes = 1073741824  # how much of a job's log is kept
 # build_jobs = 4000       # jobs of one build, uploads included
 # build_uploads = 500     # uploads of one build
+# untrusted_timeout = "1h"  # how long one job of a fork's pull request may run
+# untrusted_jobs = 100      # jobs of one build of a fork's pull request
 # Caps on one pipeline text, the file of a commit or an upload. `tidegate pipeline` reads them too.
 # bytes = 1048576
 # depth = 64              # lists and maps in each other

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use secrecy::SecretString;
 use serde::Deserialize;
-use tidegate_core::fleet::PoolPolicy;
+use tidegate_core::fleet::{Isolation, PoolPolicy};
 use tidegate_core::ids::{PipelineSlug, PoolName, RepositoryId, RepositoryName};
-use tidegate_core::trust::Trust;
+use tidegate_core::trust::{Forks, Trust};
 use tidegate_core::wire::instance::Forbidden;
 use tidegate_engine::ports::RepositorySource;
 use tidegate_engine::{PipelineSettings, ScheduleSettings};
@@ -79,6 +79,9 @@ struct Pipeline {
     branches: Branches,
     skip_intermediate_builds: Option<Filter>,
     cancel_intermediate_builds: Option<Filter>,
+    pull_requests: Option<Filter>,
+    forks: Option<Forks>,
+    cancel_deleted_branches: Option<bool>,
     #[serde(default)]
     schedule: Vec<Schedule>,
 }
@@ -133,7 +136,26 @@ struct Pool {
     no_command_eval: Option<bool>,
     no_local_hooks: Option<bool>,
     no_plugins: Option<bool>,
+    #[serde(default)]
+    trust: PoolTrust,
+    isolation: Option<Spanned<String>>,
 }
+
+#[derive(Clone, Copy, Default, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "snake_case")]
+enum PoolTrust {
+    #[default]
+    Trusted,
+    Untrusted,
+}
+
+/// What an owner writes out who lets code of strangers run as it is.
+const AT_OWN_RISK: &str = "none, at my own risk";
+
+/// What keeps child processes of this server apart: nothing that would stop anybody.
+const CHILD_PROCESSES: &str = "its instances are child processes of this server, so that jobs run as its own user, read its \
+     files and reach its network. Run such jobs on machines of their own; or, if you accept that anybody who opens a pull \
+     request may do all that, write `isolation = \"none, at my own risk\"` in that [[pool]]";
 
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -475,6 +497,9 @@ fn pipelines(
             skip_intermediate: pipeline.skip_intermediate_builds.as_ref().and_then(Filter::patterns),
             cancel_intermediate: pipeline.cancel_intermediate_builds.as_ref().and_then(Filter::patterns),
             schedules,
+            pull_requests: pipeline.pull_requests.as_ref().map_or(Some(Vec::new()), Filter::patterns),
+            forks: pipeline.forks,
+            cancel_deleted_branches: pipeline.cancel_deleted_branches.unwrap_or(true),
         });
     }
     // Repositories without a pipeline of their own are given one of their name; two of one name would share builds.
@@ -503,6 +528,17 @@ fn forbidden(pool: Option<&Pool>, all: &Hooks) -> Forbidden {
     Forbidden { command_eval, local_hooks, plugins }
 }
 
+fn isolation(reader: &Reader<'_>, pool: &Pool) -> Result<Isolation, ConfigError> {
+    match &pool.isolation {
+        None => Ok(Isolation::Missing(CHILD_PROCESSES.to_owned())),
+        Some(written) => reader.at(written, |text| match text.as_str() {
+            AT_OWN_RISK if pool.trust == PoolTrust::Untrusted => Ok(Isolation::Waived),
+            AT_OWN_RISK => Err("`isolation` is of use where `trust = \"untrusted\"`".to_owned()),
+            other => Err(format!("`{other}` is nothing that this server can do: write \"{AT_OWN_RISK}\", or nothing")),
+        }),
+    }
+}
+
 fn pools(reader: &Reader<'_>, written: &[Pool]) -> Result<Vec<PoolPolicy>, ConfigError> {
     if written.is_empty() {
         return Ok(vec![default_pool()]);
@@ -523,7 +559,11 @@ fn pools(reader: &Reader<'_>, written: &[Pool]) -> Result<Vec<PoolPolicy>, Confi
             idle: pool.idle.map_or(defaults.idle, |span| span.0),
             hard_stop: pool.hard_stop.map_or(defaults.hard_stop, |span| span.0),
             tags,
-            trust: Trust::Trusted,
+            trust: match pool.trust {
+                PoolTrust::Trusted => Trust::Trusted,
+                PoolTrust::Untrusted => Trust::Untrusted,
+            },
+            isolation: isolation(reader, pool)?,
         });
     }
     Ok(pools)

@@ -81,6 +81,20 @@ pub(super) fn github(reader: &Reader<'_>, written: Option<&GitHub>) -> Result<Op
 }
 
 impl GitHubApi {
+    /// The App that asks, by its id or its client id.
+    pub(crate) fn app(&self) -> Option<String> {
+        match &self.identity {
+            GitHubIdentity::Token(_) => None,
+            GitHubIdentity::App { id, .. } => Some(id.clone()),
+        }
+    }
+
+    /// Where its pages are.
+    pub(crate) fn web_url(&self) -> String {
+        let scheme = if self.api_url.starts_with("http://") { "http" } else { "https" };
+        format!("{scheme}://{}", self.git_host().unwrap_or("github.com"))
+    }
+
     /// Where its repositories are: `api.github.com` is at `github.com`, `ghe.example.com/api/v3` beside itself.
     pub(crate) fn git_host(&self) -> Option<&str> {
         let host = tidegate_git::credential::host(&self.api_url)?;

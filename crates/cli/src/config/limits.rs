@@ -5,6 +5,8 @@ use toml::Spanned;
 
 use super::duration::Span;
 use super::file::Reader;
+use tidegate_engine::UntrustedSettings;
+
 use super::{ConfigError, LimitSettings, MOST_BUILD_JOBS, MOST_BUILD_UPLOADS};
 
 /// A number that was written, with its place.
@@ -24,6 +26,8 @@ macro_rules! limits {
             log_bytes: Option<u64>,
             build_jobs: Written,
             build_uploads: Written,
+            untrusted_timeout: Option<Span>,
+            untrusted_jobs: Written,
             $($cap: Written,)*
         }
 
@@ -81,6 +85,10 @@ impl Limits {
             pipeline: self.pipeline(reader)?,
             build_jobs: number("build_jobs", &self.build_jobs, defaults.build_jobs, MOST_BUILD_JOBS)?,
             build_uploads: number("build_uploads", &self.build_uploads, defaults.build_uploads, MOST_BUILD_UPLOADS)?,
+            untrusted: UntrustedSettings {
+                timeout: or(self.untrusted_timeout, defaults.untrusted.timeout),
+                jobs: number("untrusted_jobs", &self.untrusted_jobs, defaults.untrusted.jobs, MOST_BUILD_JOBS)?,
+            },
         })
     }
 }

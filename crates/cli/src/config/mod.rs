@@ -17,12 +17,12 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 use tidegate_core::build::Limits;
-use tidegate_core::fleet::{Policy, PoolPolicy};
+use tidegate_core::fleet::{Isolation, Policy, PoolPolicy};
 use tidegate_core::ids::{PipelineSlug, PoolName, RepositoryId};
 use tidegate_core::trust::Trust;
 use tidegate_core::wire::instance::Forbidden;
 use tidegate_engine::ports::RepositorySource;
-use tidegate_engine::{JobChecks, NotifySettings, Pace, PipelineSettings, Settings};
+use tidegate_engine::{ForgeSettings, JobChecks, NotifySettings, Pace, PipelineSettings, Settings, UntrustedSettings};
 use tidegate_local::Token;
 
 use crate::hook_secret::SecretFiles;
@@ -155,6 +155,8 @@ pub(crate) struct LimitSettings {
     pub(crate) build_jobs: usize,
     /// Uploads of one build.
     pub(crate) build_uploads: usize,
+    /// Of work that is not trusted.
+    pub(crate) untrusted: UntrustedSettings,
 }
 
 /// Most that `build_jobs` and `build_uploads` may be: more does not fit the record of a build.
@@ -174,6 +176,7 @@ impl Default for LimitSettings {
             pipeline: tidegate_pipeline::Limits::default(),
             build_jobs: build.jobs,
             build_uploads: build.uploads,
+            untrusted: UntrustedSettings::default(),
         }
     }
 }
@@ -221,6 +224,7 @@ fn pool(name: &str, width: u32) -> Result<PoolPolicy, tidegate_core::ids::Invali
         hard_stop: Duration::from_secs(4 * 3600),
         tags: vec![("queue".to_owned(), name.to_owned())],
         trust: Trust::Trusted,
+        isolation: Isolation::Missing(String::new()),
     })
 }
 
@@ -277,6 +281,11 @@ impl Config {
                 slack_url: self.notify.slack_url.clone(),
             },
             pace: Pace::default(),
+            forge: self.github.as_ref().map_or_else(ForgeSettings::default, |github| ForgeSettings {
+                app: github.app(),
+                web_url: github.web_url(),
+            }),
+            untrusted: self.limits.untrusted,
         }
     }
 

@@ -231,6 +231,7 @@ fn push(snapshot: &Snapshot) -> anyhow::Result<Push> {
             id: RepositoryId(ID),
             full_name: RepositoryName::new(snapshot.full_name.clone())?,
             default_branch: snapshot.default_branch.clone(),
+            private: None,
         },
         git_ref: GitRef::parse(&format!("refs/heads/{}", snapshot.branch)).context("the branch has a strange name")?,
         before: CommitSha::new("0".repeat(commit.as_str().len()))?,

@@ -62,6 +62,9 @@ pub(crate) fn build(build: &BuildAnswer, now: Timestamp, limit: Option<usize>) -
         };
         let _ = writeln!(out, "  {}", paint(format!("{} {what}, {}", clean(&act.by), ago(&act.at, now)), dim));
     }
+    if !build.waits.is_empty() {
+        let _ = writeln!(out, "\n  waits: {}", clean(&build.waits));
+    }
     if !build.failure.is_empty() {
         out.push('\n');
         for line in build.failure.lines() {

@@ -24,6 +24,8 @@ pub struct Act {
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Did {
+    /// Let a commit of a fork be built.
+    Approved,
     /// Ran a job again; `None`: all that failed.
     Retried(Option<JobIndex>),
     /// Opened a block or input step.
@@ -43,6 +45,7 @@ impl Did {
     /// The name in JSON.
     pub fn name(&self) -> &'static str {
         match self {
+            Did::Approved => "approved",
             Did::Retried(_) => "retried",
             Did::Unblocked { .. } => "unblocked",
         }
@@ -52,13 +55,14 @@ impl Did {
     pub fn form(&self) -> Option<&String> {
         match self {
             Did::Unblocked { form, .. } => form.as_ref(),
-            Did::Retried(_) => None,
+            Did::Approved | Did::Retried(_) => None,
         }
     }
 
     /// The job that it was done to, if it was one.
     pub fn job(&self) -> Option<JobIndex> {
         match self {
+            Did::Approved => None,
             Did::Retried(job) => *job,
             Did::Unblocked { job, .. } => Some(*job),
         }

@@ -6,7 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::retry::counts_as_silent;
 use super::upload::Upload;
-use super::{Build, Cancel, Did, Graph, JobState, Limits, StepChange, TriggerEnd, Verdict, after_end};
+use super::{
+    Build, Cancel, Did, Graph, JobState, Limits, Planned, PullRequestFacts, StepChange, TriggerEnd, Verdict, after_end,
+};
 use crate::attempt::{Attempt, Cause, Phase};
 use crate::ids::JobIndex;
 use crate::plan::{Retry, SoftFail};
@@ -57,6 +59,15 @@ pub enum Input {
         /// End it in any case.
         cancel: bool,
     },
+    /// Somebody approved the commit of a build that was held: it has a plan now.
+    Approved {
+        /// Who.
+        by: String,
+        /// What came of the plan.
+        plan: Planned,
+    },
+    /// A pull request has the commit as its head, or looks different now.
+    PullRequest(Box<PullRequestFacts>),
     /// Run a failed job again, or all that failed.
     Retry {
         /// Which; `None` for all that failed.
@@ -152,8 +163,8 @@ pub enum Folded {
 }
 
 impl Build {
-    /// Folds one input in. `segment` is the plan of an [`Input::Uploaded`], loaded by the shell; without it the input
-    /// waits. After an upload `graph` lacks its steps: make a new one before the next input that may need them and before
+    /// Folds one input in. `segment` is the plan of an [`Input::Uploaded`] or [`Input::Approved`], loaded by the shell;
+    /// without it the input waits. After such a one `graph` lacks its steps: make a new one before the next input that may need them and before
     /// [`Build::settle`]. Doing so twice changes nothing more, except for [`Input::Retry`], which the inbox hands out once.
     pub fn fold(
         &mut self,
@@ -189,6 +200,8 @@ impl Build {
                     self.touch();
                 }
             }
+            Input::Approved { by, plan } => return self.approved(by, plan, segment, now),
+            Input::PullRequest(pull_request) => self.joined(pull_request),
             Input::Retry { job, by } => {
                 if self.retry(*job, graph) {
                     self.note(by, Did::Retried(*job), now);
@@ -216,6 +229,25 @@ impl Build {
                 }
             }
         }
+        Folded::Done
+    }
+
+    /// A build that was cancelled meanwhile stays so, and one that has a plan keeps it: an approval counts once.
+    fn approved(&mut self, by: &str, plan: &Planned, segment: Option<&crate::plan::Segment>, now: Timestamp) -> Folded {
+        if self.hold.is_none() || self.cancel.is_some() {
+            return Folded::Done;
+        }
+        match (plan, segment) {
+            (Planned::Segment(_), None) => return Folded::Later,
+            (Planned::Segment(blob), Some(segment)) => self.planned(blob.clone(), segment),
+            (Planned::Failed { failure, diagnostics }, _) => {
+                self.failure.clone_from(failure);
+                self.diagnostics = diagnostics.iter().take(50).cloned().collect();
+            }
+        }
+        self.hold = None;
+        self.note(by, Did::Approved, now);
+        self.touch();
         Folded::Done
     }
 

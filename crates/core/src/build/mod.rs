@@ -13,6 +13,7 @@ mod fold;
 mod form;
 mod graph;
 mod manual;
+mod origin;
 mod retry;
 mod schedule;
 mod settle;
@@ -28,6 +29,7 @@ pub use effects::{Done, Effect};
 pub use fold::{Ended, Folded, Input};
 pub use form::MAX_FIELDS;
 pub use graph::{Graph, JobRef, Node, StepRef};
+pub use origin::{Hold, MergeQueueFacts, Origin, Planned, PullRequestFacts};
 pub use retry::{EXIT_STATUS_WITHOUT_EXIT, Verdict, after_end, quarantine};
 pub use trigger::TriggerEnd;
 pub use upload::Upload;
@@ -84,6 +86,10 @@ pub struct Facts {
     /// The trigger step that made it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub triggered_by: Option<Box<TriggeredBy>>,
+    /// The event that made it, and what it was about. The one fact that may change: a pull request of a commit that is
+    /// built already joins the build.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Box<Origin>>,
 }
 
 /// The trigger step that made a build.
@@ -259,6 +265,9 @@ pub struct Build {
     /// Why there is no plan: the build failed before it had jobs. Empty otherwise.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub failure: String,
+    /// Why it has no plan yet, though it may have one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold: Option<Hold>,
     /// Errors and warnings of the pipeline file, at most 50.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub diagnostics: Vec<Diagnostic>,
@@ -301,9 +310,14 @@ impl Build {
     /// A build with its first segment: every job waits.
     pub fn new(facts: Facts, blob: String, segment: &crate::plan::Segment) -> Self {
         let mut build = Self::bare(facts);
-        build.diagnostics = segment.diagnostics.iter().take(50).cloned().collect();
-        build.append(SegmentRef { blob, jobs: 0, by: None, number: 0, lost: false, replace: false }, segment);
+        build.planned(blob, segment);
         build
+    }
+
+    /// Gives it its first segment.
+    fn planned(&mut self, blob: String, segment: &crate::plan::Segment) {
+        self.diagnostics = segment.diagnostics.iter().take(50).cloned().collect();
+        self.append(SegmentRef { blob, jobs: 0, by: None, number: 0, lost: false, replace: false }, segment);
     }
 
     /// A build that failed before it had a plan.
@@ -314,11 +328,20 @@ impl Build {
         build
     }
 
+    /// A build that has no plan until somebody lets it have one.
+    pub fn held(facts: Facts, hold: Hold) -> Self {
+        let mut build = Self::bare(facts);
+        build.hold = Some(hold);
+        build.state = BuildState::Blocked;
+        build
+    }
+
     fn bare(facts: Facts) -> Self {
         Self {
             facts,
             state: BuildState::Scheduled,
             failure: String::new(),
+            hold: None,
             diagnostics: Vec::new(),
             segments: Vec::new(),
             cells: Cells::default(),

@@ -88,6 +88,15 @@ impl Build {
             self.set_state(BuildState::Failed, now);
             return;
         }
+        if self.hold.is_some() {
+            let state = match &self.cancel {
+                None => BuildState::Blocked,
+                Some(Cancel { skipped: true, .. }) => BuildState::Skipped,
+                Some(Cancel { skipped: false, .. }) => BuildState::Canceled,
+            };
+            self.set_state(state, now);
+            return;
+        }
         let mut look = Look {
             graph,
             now,

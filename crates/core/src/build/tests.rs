@@ -44,6 +44,7 @@ pub(crate) fn facts() -> Facts {
         rebuilt_from: None,
         rebuilt_number: None,
         triggered_by: None,
+        origin: None,
     }
 }
 

@@ -36,6 +36,31 @@ pub struct PoolPolicy {
     pub tags: Vec<(String, String)>,
     /// What it is trusted with.
     pub trust: Trust,
+    /// What keeps its jobs from each other and from the rest of the world.
+    pub isolation: Isolation,
+}
+
+/// What keeps jobs from each other, from the machine and from the owner's account. Work that is not trusted runs only
+/// where it is in force.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Isolation {
+    /// Each job has a machine of its own, and its code no way to anything else.
+    InForce,
+    /// Something is missing, and the owner has accepted that in so many words.
+    Waived,
+    /// This is missing, for people.
+    Missing(String),
+}
+
+impl PoolPolicy {
+    /// Whether work of this trust may run here.
+    pub fn takes(&self, trust: Trust) -> bool {
+        self.trust == trust
+            && match trust {
+                Trust::Trusted => true,
+                Trust::Untrusted => !matches!(self.isolation, Isolation::Missing(_)),
+            }
+    }
 }
 
 /// What an owner has configured.
@@ -54,9 +79,27 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// The pool that a requirement goes to: the first that offers everything.
+    /// The pool that a requirement goes to: the first that offers everything. Work that is not trusted has pools of its own,
+    /// whatever queue its pipeline names: the queue only chooses among them.
     pub fn pool_for(&self, requirement: &Requirement, trust: Trust) -> Option<&PoolPolicy> {
-        self.pools.iter().find(|pool| pool.trust == trust && requirement.is_met_by(&pool.tags))
+        let mut pools = self.pools.iter().filter(|pool| pool.takes(trust));
+        let exact = pools.clone().find(|pool| requirement.is_met_by(&pool.tags));
+        match trust {
+            Trust::Trusted => exact,
+            Trust::Untrusted => exact.or_else(|| pools.find(|pool| requirement.is_met_but_for_queue(&pool.tags))),
+        }
+    }
+
+    /// Why no pool may run work that is not trusted, and what to do; `None` where one may.
+    pub fn no_place_for_strangers(&self) -> Option<String> {
+        if self.pools.iter().any(|pool| pool.takes(Trust::Untrusted)) {
+            return None;
+        }
+        let why = self.pools.iter().filter(|pool| pool.trust == Trust::Untrusted).find_map(|p| match &p.isolation {
+            Isolation::Missing(what) => Some(format!("in pool `{}` isolation is not in force: {what}", p.name)),
+            Isolation::InForce | Isolation::Waived => None,
+        });
+        Some(why.unwrap_or_else(|| "no [[pool]] has `trust = \"untrusted\"`".to_owned()))
     }
 }
 

@@ -72,6 +72,15 @@ impl Requirement {
     }
 }
 
+impl Requirement {
+    /// Whether these tags offer everything, whatever the queue is.
+    pub fn is_met_but_for_queue(&self, offered: &[(String, String)]) -> bool {
+        let met =
+            |(tag, value): (String, String)| offered.iter().any(|(t, v)| *t == tag && (value == "*" || *v == value));
+        self.tags().filter(|(tag, _)| tag != "queue").all(met)
+    }
+}
+
 impl fmt::Display for Requirement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)

@@ -38,6 +38,7 @@ fn pool(name: &str, width: u32, offers: &[(&str, &str)], trust: Trust) -> PoolPo
         hard_stop: Duration::from_secs(3600),
         tags: tags(offers),
         trust,
+        isolation: crate::fleet::Isolation::InForce,
     }
 }
 

@@ -10,7 +10,7 @@ pub use check::{Check, CheckState, Conclusion, Mark, SUMMARY_LIMIT, Subject};
 pub use pace::{Lane, SLOT_LIFE};
 pub use words::{Sources, build_check, is_culprit, job_check};
 
-use crate::build::{Build, BuildState, Graph, JobState};
+use crate::build::{Build, BuildState, Graph, Hold, JobState};
 use crate::ids::JobIndex;
 use crate::plan::{BlockedState, StepKind};
 
@@ -46,6 +46,9 @@ pub fn status(build: &Build, graph: &Graph) -> Status {
         BuildState::Scheduled => (StatusState::Pending, format!("Build #{number} is waiting")),
         BuildState::Running => (StatusState::Pending, format!("Build #{number} is running")),
         BuildState::Failing => (StatusState::Failure, format!("Build #{number} is failing{}", why(build, graph))),
+        BuildState::Blocked if build.hold == Some(Hold::Approval) => {
+            (StatusState::Pending, format!("Build #{number} waits for a comment: /approve {}", build.facts.commit))
+        }
         BuildState::Blocked if build.cells.iter().any(|c| c.state.is_failure()) => {
             (StatusState::Failure, format!("Build #{number} is blocked, and failed{}", why(build, graph)))
         }

@@ -11,12 +11,13 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::attempt::{Attempt, Phase};
-use crate::build::{Build, BuildState, Graph, JobState};
+use crate::build::{Build, BuildState, Graph, Hold, JobState};
 use crate::fleet::{Fleet, Policy, PoolPolicy, Requirement};
 use crate::group::{Group, Member};
 use crate::ids::{BuildId, JobIndex};
 use crate::plan::StepKind;
 use crate::time::Timestamp;
+use crate::trust::Trust;
 
 use words::{count, list, span};
 
@@ -182,6 +183,13 @@ pub fn sentence(records: &Records<'_>) -> String {
             None => format!("{name} is over: {state}"),
         };
     }
+    if build.hold == Some(Hold::Approval) {
+        return format!(
+            "{name} waits for approval, because its commit comes from a fork: somebody with write access comments \
+             `/approve {}` on the pull request",
+            build.facts.commit
+        );
+    }
     let mut counts: BTreeMap<u8, u32> = BTreeMap::new();
     for (place, cell) in (0u32..).zip(build.cells.iter()) {
         let written = graph.job(JobIndex(place));
@@ -324,6 +332,18 @@ impl<'a> Records<'a> {
         let left = span(attempt.deadline.since(self.now));
         let red = format!("it expires in {left}, at {}", attempt.deadline);
         let Some(pool) = self.policy.pool_for(&attempt.requirement, attempt.trust) else {
+            if attempt.trust == Trust::Untrusted {
+                return Why {
+                    kind: Kind::NoPool,
+                    because: format!(
+                        "waits for a machine with `{}` that may run work which is not trusted, which no pool offers: {}",
+                        attempt.requirement,
+                        self.policy.no_place_for_strangers().unwrap_or_else(|| "its other tags match none".to_owned())
+                    ),
+                    until: format!("such a pool is configured, or {red}"),
+                    since,
+                };
+            }
             let pools: Vec<String> = self.policy.pools.iter().map(|p| offer(p, &attempt.requirement)).collect();
             let pools = if pools.is_empty() { "none is configured".to_owned() } else { list(&pools, 5) };
             return Why {

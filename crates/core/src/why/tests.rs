@@ -30,6 +30,7 @@ fn pool(name: &str, width: u32) -> PoolPolicy {
         hard_stop: Duration::from_secs(3600),
         tags: vec![("queue".into(), name.into()), ("os".into(), "linux".into())],
         trust: Trust::Trusted,
+        isolation: crate::fleet::Isolation::InForce,
     }
 }
 

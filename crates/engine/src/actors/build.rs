@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::future::try_join_all;
 use tidegate_core::attempt::{Attempt, Phase};
-use tidegate_core::build::{Build, Done, Effect, Ended, Folded, Graph, Input, Line};
+use tidegate_core::build::{Build, Done, Effect, Ended, Folded, Graph, Input, Line, Planned};
 use tidegate_core::fleet::Demand;
 use tidegate_core::group;
 use tidegate_core::ids::{AttemptId, BuildId, JobIndex};
@@ -58,6 +58,7 @@ impl Engine {
                 },
             };
             let mut next = current.body.clone();
+            let limits = self.settings.limits_of(next.facts.trust);
             let mut graph = self.graph(&next).await?;
             let (old, new): (Vec<_>, Vec<_>) = letters.into_iter().partition(|l| next.folded.contains(&l.id));
             let old: Vec<String> = old.into_iter().map(|l| l.id).collect();
@@ -67,10 +68,12 @@ impl Engine {
             let inputs = news.iter().map(|input| (None, input)).chain(new.iter().map(|l| (Some(&l.id), &l.input)));
             for (letter, input) in inputs {
                 let segment = match input {
-                    Input::Uploaded { blob, .. } => Some(self.segment(blob).await?),
+                    Input::Uploaded { blob, .. } | Input::Approved { plan: Planned::Segment(blob), .. } => {
+                        Some(self.segment(blob).await?)
+                    }
                     _ => None,
                 };
-                if next.fold(input, &graph, segment.as_deref(), &self.settings.limits, now) == Folded::Done {
+                if next.fold(input, &graph, segment.as_deref(), &limits, now) == Folded::Done {
                     folded.extend(letter.cloned());
                 }
                 if segment.is_some() {

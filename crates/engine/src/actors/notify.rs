@@ -14,6 +14,7 @@ use tidegate_core::build::{Build, Graph};
 use tidegate_core::ids::derived_uuid;
 use tidegate_core::notify::{Message, Notice, StepView, notices};
 use tidegate_core::time::Timestamp;
+use tidegate_core::trust::Trust;
 use tidegate_pipeline::condition::{self, EntryPoint};
 
 use crate::engine::Engine;
@@ -63,8 +64,13 @@ impl Engine {
     /// Tells who should be told and was not. Returns until when the rest waits, if there is one.
     pub(super) async fn notify(&self, build: &Build, graph: &Graph) -> Result<Option<Timestamp>, Error> {
         let link = build_url(&self.settings, build);
-        let url = self.repository(build.facts.repository).map_or("", |r| r.clone_url.as_str());
-        let mut facts = pipeline_facts(&self.settings, &build.facts, url);
+        // What is written by people who are not trusted tells nobody anything: it could speak for other pipelines, or be sent
+        // anywhere, with our signature.
+        if build.facts.trust < Trust::Trusted {
+            return Ok(None);
+        }
+        let url = self.repository(build.facts.repository).await?.map_or_else(String::new, |r| r.clone_url);
+        let mut facts = pipeline_facts(&self.settings, &build.facts, &url);
         facts.build.state = Some(build.state.name().to_owned());
         let holds = |text: &str, step: Option<StepView<'_>>| {
             let mut facts = facts.clone();
@@ -150,13 +156,14 @@ impl Engine {
                 let Some(forge) = &self.ports.forge else {
                     return Err(PortError::reject("no GitHub token is configured"));
                 };
-                let Some(repository) = self.repository(build.facts.repository) else {
+                let repository = self.repository(build.facts.repository).await;
+                let Some(repository) = repository.map_err(|error| PortError::retry(error.to_string()))? else {
                     return Err(PortError::reject("the repository is not configured any more"));
                 };
                 let target_url = Some(build_url(&self.settings, build)).filter(|url| !url.is_empty());
                 let (context, description) = (status.context.clone(), status.description.clone());
                 let status = CommitStatus { context, state: status.state, description, target_url };
-                forge.set_status(repository, &build.facts.commit, &status).await
+                forge.set_status(&repository, &build.facts.commit, &status).await
             }
             Message::Webhook { url, event, body } => {
                 let Some(secret) = &settings.webhook_secret else {

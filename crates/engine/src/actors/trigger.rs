@@ -102,10 +102,10 @@ impl Engine {
             let why = format!("{MAX_TRIGGER_DEPTH} builds have triggered each other already, which is the limit");
             return refused(why);
         }
-        let Some((repository, pipeline)) = self.find_pipeline(&step.pipeline) else {
+        let Some((repository, pipeline)) = self.find_pipeline(&step.pipeline).await? else {
             return refused(self.no_pipeline(&step.pipeline));
         };
-        let default_branch = self.default_branch(repository).await?;
+        let default_branch = self.default_branch(&repository).await?;
         let branch = step.branch.clone().unwrap_or_else(|| default_branch.clone());
         let git_ref = match branch.as_str() {
             "" => None,
@@ -118,7 +118,7 @@ impl Engine {
         let rev = commit.or_else(|| git_ref.as_ref().map(GitRef::name)).unwrap_or("HEAD");
         let commit = match CommitSha::new(rev) {
             Ok(commit) => commit,
-            Err(_) => match self.ports.repositories.resolve(repository, rev).await {
+            Err(_) => match self.ports.repositories.resolve(&repository, rev).await {
                 Ok(Some(commit)) => commit,
                 Ok(None) => return refused(format!("`{}` has no commit `{rev}`", repository.full_name)),
                 Err(PortError::Reject { why }) => return refused(why),
@@ -147,13 +147,12 @@ impl Engine {
     }
 
     async fn fulfil(&self, parent: &Build, intent: &Intent) -> Result<TriggeredRecord, Error> {
-        let Some((repository, pipeline)) = self.find_pipeline(&intent.pipeline) else {
+        let Some((repository, pipeline)) = self.find_pipeline(&intent.pipeline).await? else {
             return Ok(TriggeredRecord::Refused { why: self.no_pipeline(&intent.pipeline) });
         };
         let by = &intent.by;
         let wanted = Wanted {
             git_ref: intent.git_ref.clone(),
-            before: String::new(),
             commit: intent.commit.clone(),
             asked: String::new(),
             message: intent.message.clone(),
@@ -167,9 +166,12 @@ impl Engine {
             default_branch: intent.default_branch.clone(),
             rebuilt_from: None,
             triggered_by: Some(by.clone()),
+            origin: None,
+            hold: None,
+            refusal: None,
             trigger: format!("trigger/{}/{}/{}", by.build, by.job, by.attempt),
         };
-        let (build, number) = self.make_numbered_build(repository, &pipeline, &wanted).await?;
+        let (build, number) = self.make_numbered_build(&repository, &pipeline, &wanted).await?;
         Ok(TriggeredRecord::Made { build, name: format!("{}#{number}", pipeline.slug) })
     }
 

@@ -2,11 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 use tidegate_core::attempt::{Attempt, Phase};
-use tidegate_core::build::{Build, BuildState, Graph, JobState};
+use tidegate_core::build::{Build, BuildState, Graph, JobState, PullRequestFacts};
 use tidegate_core::diagnostic::Diagnostic;
 use tidegate_core::ids::{BuildId, job_uuid};
 use tidegate_core::plan::{BlockedState, Field, FieldInput, ManualStep};
 use tidegate_core::time::Timestamp;
+use tidegate_core::trust::Trust;
 use tidegate_core::wire::job::AnnotationStyle;
 
 use crate::actors::ReportRecord;
@@ -64,6 +65,15 @@ pub struct BuildAnswer {
     /// Why there are no jobs, if the build failed before it had any.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub failure: String,
+    /// Why there are no jobs yet, though there may be: what it waits for.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub waits: String,
+    /// Whether its work is trusted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trust: Option<Trust>,
+    /// The pull request that it is for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pull_request: Option<PullRequestFacts>,
     /// Findings about the pipeline file.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub diagnostics: Vec<Diagnostic>,

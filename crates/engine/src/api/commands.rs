@@ -109,7 +109,7 @@ impl Engine {
         let id = self.find_build(name).await?;
         let known = self.load::<Build>(&keys::build(&id)).await?;
         let old = known.ok_or_else(|| NotFound(format!("there is no build `{id}`")))?.body.facts;
-        let Some((repository, pipeline)) = self.find_pipeline(old.pipeline.as_str()) else {
+        let Some((repository, pipeline)) = self.find_pipeline(old.pipeline.as_str()).await? else {
             return Err(ApiError::Refused(self.no_pipeline(old.pipeline.as_str())));
         };
         if repository.id != old.repository {
@@ -119,7 +119,6 @@ impl Engine {
         let key = wish.idempotency_key.clone().unwrap_or_else(|| format!("{:032x}", self.ports.ids.random()));
         let wanted = Wanted {
             git_ref: old.git_ref,
-            before: String::new(),
             asked: old.commit.to_string(),
             commit: old.commit,
             message: old.message,
@@ -132,9 +131,12 @@ impl Engine {
             default_branch: old.default_branch,
             rebuilt_from: Some((id, old.number)),
             triggered_by: None,
+            origin: old.origin,
+            hold: None,
+            refusal: None,
             trigger: format!("rebuild/{key}"),
         };
-        let new = self.make_build(repository, &pipeline, &wanted).await?;
+        let new = self.make_build(&repository, &pipeline, &wanted).await?;
         self.step(&Actor::Build(new.clone())).await?;
         Ok(new)
     }
@@ -144,7 +146,7 @@ impl Engine {
     /// # Errors
     /// Not found: no such pipeline or commit.
     pub async fn create_build(&self, wish: &CreateBuild) -> Result<BuildId, ApiError> {
-        let Some((repository, pipeline)) = self.find_pipeline(&wish.pipeline) else {
+        let Some((repository, pipeline)) = self.find_pipeline(&wish.pipeline).await? else {
             return Err(NotFound(self.no_pipeline(&wish.pipeline)).into());
         };
         let git_ref = match &wish.branch {
@@ -161,7 +163,7 @@ impl Engine {
             Err(_) => self
                 .ports
                 .repositories
-                .resolve(repository, rev)
+                .resolve(&repository, rev)
                 .await?
                 .ok_or_else(|| NotFound(format!("`{}` has no commit `{rev}`", repository.full_name)))?,
         };
@@ -171,7 +173,6 @@ impl Engine {
         };
         let wanted = Wanted {
             git_ref,
-            before: String::new(),
             commit,
             asked: rev.to_owned(),
             message: wish.message.clone().unwrap_or_default(),
@@ -181,12 +182,15 @@ impl Engine {
             trust: Trust::Trusted,
             env: wish.env.clone(),
             meta_data: Vec::new(),
-            default_branch: self.default_branch(repository).await?,
+            default_branch: self.default_branch(&repository).await?,
             rebuilt_from: None,
             triggered_by: None,
+            origin: None,
+            hold: None,
+            refusal: None,
             trigger,
         };
-        let id = self.make_build(repository, &pipeline, &wanted).await?;
+        let id = self.make_build(&repository, &pipeline, &wanted).await?;
         // The list entry by which people find the build is written by its first step.
         self.step(&Actor::Build(id.clone())).await?;
         Ok(id)

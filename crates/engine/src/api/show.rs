@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use tidegate_core::attempt::{Attempt, Phase};
-use tidegate_core::build::{Build, Graph, JobState, quarantine};
+use tidegate_core::build::{Build, Graph, Hold, JobState, quarantine};
 use tidegate_core::ids::{BuildId, JobIndex, job_uuid};
 use tidegate_core::plan::StepKind;
 
@@ -98,6 +98,15 @@ impl Engine {
             build: line,
             jobs,
             failure: build.failure.clone(),
+            waits: match (build.hold, &build.cancel) {
+                (Some(Hold::Approval), None) => format!(
+                    "its commit comes from a fork: somebody with write access comments `/approve {}` on the pull request",
+                    build.facts.commit
+                ),
+                (Some(Hold::Approval), Some(_)) | (None, _) => String::new(),
+            },
+            trust: Some(build.facts.trust),
+            pull_request: build.pull_request().cloned(),
             diagnostics: build.diagnostics.clone(),
             status,
             acts: acts(&build, &graph),

@@ -35,6 +35,7 @@ pub async fn suite(trial: &Trial<'_>, subject: &Subject<'_>) -> Result<Report, V
             files_are_those_of_the_commit,
             what_is_no_file_is_none,
             large_files_are_refused,
+            commits_say_what_they_are,
             names_are_resolved,
             changes_are_found,
             what_is_not_there_is_refused_for_good,
@@ -102,6 +103,20 @@ pub async fn large_files_are_refused(trial: &Trial<'_>, subject: &Subject<'_>) -
     Ok(())
 }
 
+/// A commit has a message and an author.
+pub async fn commits_say_what_they_are(trial: &Trial<'_>, subject: &Subject<'_>) -> Result<(), Violation> {
+    let Subject { repositories, source, first, .. } = subject;
+    let branch = format!("refs/heads/{}", subject.branch);
+    let found = trial.done("reading a commit", || repositories.commit(source, first, Some(&branch))).await?;
+    ensure!(
+        trial,
+        !found.message.is_empty() && !found.author_name.is_empty() && found.author_email.contains('@'),
+        "the commit {first} should say who wrote it and why, not {found:?}"
+    );
+    ensure!(trial, !found.message.ends_with('\n'), "the message ends with a line end: {found:?}");
+    Ok(())
+}
+
 /// Branches, tags (to the commit behind them), full refs and commit ids have a commit; other names have none.
 pub async fn names_are_resolved(trial: &Trial<'_>, subject: &Subject<'_>) -> Result<(), Violation> {
     let (branch, tag) = (&subject.branch, &subject.tag);
@@ -152,6 +167,7 @@ pub async fn what_is_not_there_is_refused_for_good(trial: &Trial<'_>, subject: &
     trial
         .rejected("a commit that is not there", || repositories.files(source, &none, Some(&branch), &["changed"]))
         .await?;
+    trial.rejected("a commit that is not there", || repositories.commit(source, &none, None)).await?;
     trial.rejected("a comparison with no commit", || repositories.changed_files(source, &none, first)).await?;
     trial.rejected("a repository that is not there", || repositories.files(missing, first, None, &["changed"])).await?;
     trial.rejected("a repository that is not there", || repositories.resolve(missing, "main")).await

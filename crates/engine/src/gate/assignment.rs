@@ -1,9 +1,12 @@
 //! What a claimed attempt is to do.
 
+use std::time::Duration;
+
 use serde_json::Value;
 use tidegate_core::attempt::{Attempt, Refused};
 use tidegate_core::build::Build;
 use tidegate_core::plan::JobSpec;
+use tidegate_core::trust::Trust;
 use tidegate_core::wire::gate::{Assignment, Checkout, CheckoutOptions, DEFAULT_LOG_RATE};
 
 use super::GateError;
@@ -18,7 +21,8 @@ impl Engine {
         let (build, graph) = self.load_build(&attempt.id.build).await?.ok_or(Refused::Ended)?;
         let job = graph.job(attempt.id.job).ok_or(Refused::Ended)?;
         let spec = job.spec().ok_or(Refused::Ended)?;
-        let repository = self.repository(build.facts.repository);
+        let repository = self.repository(build.facts.repository).await?;
+        let repository = repository.as_ref();
         let env =
             environment::of_job(&self.settings, &build, &graph, attempt.id.job, &job, repository, attempt.retry_count);
         let skip = env.iter().rev().find(|(name, _)| name == "BUILDKITE_SKIP_CHECKOUT");
@@ -28,7 +32,12 @@ impl Engine {
             options: options(spec),
             ..checkout(&build, repository)
         });
-        let timeout_ms = job.command.and_then(|c| c.timeout_in_minutes).map(|m| u64::from(m) * 60_000);
+        let timeout = job.command.and_then(|c| c.timeout_in_minutes).map(|m| Duration::from_secs(u64::from(m) * 60));
+        let timeout = match attempt.trust {
+            Trust::Trusted => timeout,
+            Trust::Untrusted => Some(timeout.unwrap_or(Duration::MAX).min(self.settings.untrusted.timeout)),
+        };
+        let timeout_ms = timeout.map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX));
         Ok(Assignment {
             attempt: attempt.id.clone(),
             env,

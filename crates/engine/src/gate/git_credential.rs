@@ -23,7 +23,7 @@ impl Engine {
     ) -> Result<GitCredentialAnswer, GateError> {
         let known = self.held(caller, &request.boot, &request.attempt).await?.body;
         let build = self.load::<Build>(&keys::build(&known.id.build)).await?.ok_or(Refused::Ended)?.body;
-        let Some(repository) = self.repository(build.facts.repository) else {
+        let Some(repository) = self.repository(build.facts.repository).await? else {
             return Err(GateError::Invalid("the repository of the job is not configured any more".to_owned()));
         };
         let asked =
@@ -37,7 +37,7 @@ impl Engine {
                 asked.path.escape_debug()
             )));
         }
-        match self.ports.credentials.for_reading(repository, known.trust).await {
+        match self.ports.credentials.for_reading(&repository, known.trust).await {
             Ok(credential) => {
                 tracing::info!(
                     attempt.id = %known.id,

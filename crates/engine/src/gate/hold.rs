@@ -6,6 +6,7 @@ use tidegate_core::attempt::{Attempt, Cause, Claimant, Finish, Phase, Refused};
 use tidegate_core::build::{self, BuildState, Ended};
 use tidegate_core::fleet;
 use tidegate_core::ids::AttemptId;
+use tidegate_core::trust::Trust;
 use tidegate_core::wire::gate::{Next, NextAnswer, ReportResult, ResultAnswer, Start, StartAnswer};
 
 use super::{Caller, GateError, InstanceRecord};
@@ -42,7 +43,9 @@ impl Engine {
         if let Some(attempt) = &record.holding {
             return self.again(caller, &request.boot, attempt).await;
         }
-        if self.trust_of(&caller.pool).is_none() {
+        let trust = self.trust_of(&caller.pool);
+        // A machine that held what is not trusted holds nothing else: whatever was left on it meets nobody.
+        if trust.is_none() || (trust == Some(Trust::Untrusted) && record.spent) {
             return Ok(NextAnswer { assignment: None, leave: true });
         }
         let queue = tickets(&caller.pool);
@@ -104,7 +107,13 @@ impl Engine {
             let why = "the agent on the machine was restarted";
             self.lose_attempt(attempt, &caller.instance, Cause::Lost, why).await?;
         }
-        let next = InstanceRecord { boot: boot.to_owned(), holding: None, closing: false, seq: record.seq + 1 };
+        let next = InstanceRecord {
+            boot: boot.to_owned(),
+            holding: None,
+            closing: false,
+            spent: record.spent,
+            seq: record.seq + 1,
+        };
         let up = fleet::Input::Up { instance: caller.instance.clone(), pool: caller.pool.clone(), seq: next.seq };
         let writes = vec![
             Write::Put(self.put(keys::instance(&caller.instance), &next, expect(version))?),
@@ -155,7 +164,16 @@ impl Engine {
             let by = Claimant { instance: &caller.instance, boot, pool: &caller.pool, trust };
             let now = self.now();
             let Some(next) = known.body.claim(by, now)? else { return Ok(()) };
-            let held = InstanceRecord { holding: Some(id.clone()), closing: false, seq: record.seq + 1, ..record };
+            if trust == Trust::Untrusted && record.spent && record.holding.is_none() {
+                return Err(Refused::NotYours.into());
+            }
+            let held = InstanceRecord {
+                holding: Some(id.clone()),
+                closing: false,
+                spent: true,
+                seq: record.seq + 1,
+                ..record
+            };
             let claimed = fleet::Input::Claimed {
                 instance: caller.instance.clone(),
                 pool: caller.pool.clone(),

@@ -56,6 +56,9 @@ pub struct InstanceRecord {
     /// It said that it is leaving.
     #[serde(default)]
     pub closing: bool,
+    /// It has held something, ever.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub spent: bool,
     /// Rises with each event that the fleet is told of.
     pub seq: u64,
 }

@@ -3,6 +3,7 @@
 use futures_util::future::try_join_all;
 use tidegate_core::build::Build;
 use tidegate_core::secret::{SecretName, SecretScope, SecretValue};
+use tidegate_core::trust::Trust;
 use tidegate_core::wire::secret::{MOST_SECRETS, Secrets, SecretsAnswer};
 
 use super::{Caller, GateError};
@@ -29,6 +30,14 @@ impl Engine {
         let Some(build) = self.load::<Build>(&keys::build(&request.attempt.build)).await? else {
             return Err(GateError::Invalid("the build is gone".to_owned()));
         };
+        // Whatever is kept for whom: code of strangers is given nothing, so that there is nothing to send away.
+        if held.body.trust < Trust::Trusted && !names.is_empty() {
+            let names: Vec<&str> = names.iter().map(SecretName::as_str).collect();
+            return Err(GateError::Invalid(format!(
+                "this build is not trusted, because its commit comes from a fork, and is given no secret: not {}",
+                listed(&names, "or")
+            )));
+        }
         // The attempt's own trust: it was copied into the record before any machine saw it, and never rises (I4).
         let scope = SecretScope { pipeline: build.body.facts.pipeline, trust: held.body.trust };
         let found = try_join_all(names.iter().map(|name| self.ports.secrets.get(name, &scope))).await;

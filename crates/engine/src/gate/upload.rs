@@ -33,7 +33,7 @@ impl Engine {
             let Some((build, graph)) = self.load_build(&id.build).await? else {
                 return Err(GateError::Invalid("the build is gone".to_owned()));
             };
-            let Some(repository) = self.repository(build.facts.repository) else {
+            let Some(repository) = self.repository(build.facts.repository).await? else {
                 return Err(GateError::Invalid("the build's repository is not configured any more".to_owned()));
             };
             let text = Text {
@@ -42,14 +42,17 @@ impl Engine {
                 env: request.env.clone(),
                 interpolate: !request.no_interpolation,
             };
-            let (segment, mut diagnostics) = self.expand(text, &build.facts, repository).await?;
+            let (segment, mut diagnostics) = self.expand(text, &build.facts, &repository).await?;
             let Some(segment) = segment else { return Ok(UploadAnswer { diagnostics, accepted: false }) };
             let segment = Arc::new(segment);
             let upload = build::Upload { by: id.job, number: id.number, blob: &blob, replace: request.replace };
             let refusal = if build.cancel.is_some() {
                 Some("the build is being canceled".to_owned())
             } else {
-                build.check_upload(&graph, &upload, &segment, &self.settings.limits).err().map(|why| why.to_string())
+                build
+                    .check_upload(&graph, &upload, &segment, &self.settings.limits_of(build.facts.trust))
+                    .err()
+                    .map(|why| why.to_string())
             };
             if let Some(why) = refusal {
                 diagnostics.push(Diagnostic::new(Severity::Error, "upload-refused", why));

@@ -29,6 +29,17 @@ pub struct FileAt {
     pub content: Option<Bytes>,
 }
 
+/// What a commit says of itself.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct CommitInfo {
+    /// Its whole message; bytes that are no UTF-8 are replaced.
+    pub message: String,
+    /// Author's name.
+    pub author_name: String,
+    /// Author's address.
+    pub author_email: String,
+}
+
 /// Repositories, read-only.
 #[async_trait]
 pub trait Repositories: fmt::Debug + Send + Sync {
@@ -44,6 +55,16 @@ pub trait Repositories: fmt::Debug + Send + Sync {
         git_ref: Option<&str>,
         paths: &[&str],
     ) -> Result<Vec<FileAt>, PortError>;
+
+    /// What a commit says of itself. `git_ref` as for [`Repositories::files`].
+    ///
+    /// Errors: [`PortError::Reject`] when there is no such repository or commit or no access.
+    async fn commit(
+        &self,
+        repository: &RepositorySource,
+        commit: &CommitSha,
+        git_ref: Option<&str>,
+    ) -> Result<CommitInfo, PortError>;
 
     /// The commit that a branch, tag or commit name means now; `None` when there is none.
     async fn resolve(&self, repository: &RepositorySource, name: &str) -> Result<Option<CommitSha>, PortError>;

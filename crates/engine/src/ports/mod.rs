@@ -19,8 +19,8 @@ pub use credentials::{Credential, GitCredentials, NoCredentials};
 pub use error::PortError;
 pub use fleet::{Fleet, InstanceStatus, InstanceView, LaunchRequest, Launched};
 pub use forge::{
-    CommitStatus, DeliveryPage, FileAt, Forge, KnownCheck, ListedDelivery, ListedRef, Permission, PullRequest,
-    PullRequestSide, PullRequestState, Repositories, RepositorySource, Shows, StatusState,
+    CommitInfo, CommitStatus, DeliveryPage, FileAt, Forge, KnownCheck, ListedDelivery, ListedRef, Permission,
+    PullRequest, PullRequestSide, PullRequestState, Repositories, RepositorySource, Shows, StatusState,
 };
 pub use outbound::Outbound;
 pub use queue::{Outgoing, Queue, Received};

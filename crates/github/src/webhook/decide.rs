@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
-use tidegate_core::event::{Event, EventKind};
+use tidegate_core::event::Event;
 use tidegate_core::ids::DeliveryId;
 use tidegate_core::time::Timestamp;
 
@@ -85,10 +85,7 @@ pub fn decide(headers: Headers<'_>, body: &[u8], limit: usize, secrets: &Secrets
         Ok(event) => event,
         Err(why) => return refuse(400, "not_json", &why.to_string()),
     };
-    let ignored = match &event.kind {
-        EventKind::Ignored { why, .. } => Some(why.as_str()),
-        EventKind::Push(_) | EventKind::Ping { .. } => None,
-    };
+    let ignored = event.kind.ignored();
     Decision {
         status: 202,
         body: json(&Accepted { delivery: &event.delivery, ignored, note }),

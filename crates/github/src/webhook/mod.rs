@@ -6,9 +6,8 @@
 mod decide;
 mod parse;
 mod signature;
-mod skip;
 
 pub use decide::{Decision, Headers, LOCAL_LIMIT, decide};
 pub use parse::{NotJson, parse};
 pub use signature::{EmptySecret, Secrets, Unverified, sign};
-pub use skip::skip_token;
+pub use tidegate_core::skip::skip_token;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use sha2::{Digest, Sha256};
 use tidegate_core::ids::CommitSha;
 use tidegate_core::trust::Trust;
-use tidegate_engine::ports::{GitCredentials, PortError, RepositorySource};
+use tidegate_engine::ports::{CommitInfo, GitCredentials, PortError, RepositorySource};
 use tidegate_git::credential;
 use tidegate_git::names;
 use tidegate_git::words::{self, Trouble};
@@ -245,6 +245,26 @@ impl Mirror {
             Ok(answer) => Ok(CommitSha::new(String::from_utf8_lossy(&answer).trim()).ok()),
             // None, or several.
             Err(Failure::Git(_)) => Ok(None),
+            Err(Failure::Port(error)) => Err(error),
+        }
+    }
+
+    /// What a commit that is here says of itself.
+    pub(super) async fn commit_info(&self, commit: &CommitSha) -> Result<CommitInfo, PortError> {
+        let format = "--format=%an%x00%ae%x00%B";
+        let args = ["show", "--no-patch", "--no-show-signature", "--encoding=UTF-8", format, commit.as_str(), "--"];
+        match command::run(git(Some(&self.path), &args), LOCAL).await {
+            Ok(answer) => {
+                let answer = String::from_utf8_lossy(&answer);
+                let mut parts = answer.splitn(3, '\0').map(str::to_owned);
+                let mut next = || parts.next().unwrap_or_default();
+                let (author_name, author_email) = (next(), next());
+                // Git ends the message with a line end and the answer with another one.
+                Ok(CommitInfo { message: next().trim_end_matches('\n').to_owned(), author_name, author_email })
+            }
+            Err(Failure::Git(printed)) => {
+                Err(PortError::retry(format!("cannot read {commit}: {}", words::readable(&printed))))
+            }
             Err(Failure::Port(error)) => Err(error),
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tidegate_core::ids::{CommitSha, RepositoryId};
-use tidegate_engine::ports::{FileAt, GitCredentials, PortError, Repositories, RepositorySource};
+use tidegate_engine::ports::{CommitInfo, FileAt, GitCredentials, PortError, Repositories, RepositorySource};
 use tidegate_git::{names, remote_args};
 use tokio::sync::Semaphore;
 
@@ -151,6 +151,19 @@ impl Repositories for GitRepositories {
             files.push(FileAt { path: (*text).to_owned(), content });
         }
         Ok(files)
+    }
+
+    async fn commit(
+        &self,
+        repository: &RepositorySource,
+        commit: &CommitSha,
+        git_ref: Option<&str>,
+    ) -> Result<CommitInfo, PortError> {
+        let mirror = self
+            .with_commit(repository, commit, git_ref)
+            .await
+            .map_err(|reason| no_commit(repository, commit, reason))?;
+        mirror.commit_info(commit).await
     }
 
     async fn resolve(&self, repository: &RepositorySource, name: &str) -> Result<Option<CommitSha>, PortError> {

@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use bytes::Bytes;
 use tidegate_core::ids::{CommitSha, RepositoryId};
-use tidegate_engine::ports::{FileAt, PortError, Repositories, RepositorySource};
+use tidegate_engine::ports::{CommitInfo, FileAt, PortError, Repositories, RepositorySource};
 
 use crate::exec::lock;
 use crate::world::{Side, World};
@@ -64,6 +64,23 @@ impl Repositories for World {
                 return Err(PortError::reject("a file over 1 MiB"));
             }
             Ok(paths.iter().map(|p| FileAt { path: (*p).to_owned(), content: tree.get(*p).cloned() }).collect())
+        })
+        .await
+    }
+
+    async fn commit(
+        &self,
+        repository: &RepositorySource,
+        commit: &CommitSha,
+        _git_ref: Option<&str>,
+    ) -> Result<CommitInfo, PortError> {
+        self.with_repo(repository, |repo| {
+            files(repo, commit)?;
+            Ok(CommitInfo {
+                message: "a change".to_owned(),
+                author_name: "Ann".to_owned(),
+                author_email: "ann@example.com".to_owned(),
+            })
         })
         .await
     }

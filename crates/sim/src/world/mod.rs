@@ -22,13 +22,15 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tidegate_core::build::Limits;
-use tidegate_core::fleet::{Policy, PoolPolicy};
+use tidegate_core::fleet::{Isolation, Policy, PoolPolicy};
 use tidegate_core::ids::{PipelineSlug, PoolName, RepositoryId, RepositoryName};
 use tidegate_core::schedule::Schedule;
 use tidegate_core::time::Timestamp;
 use tidegate_core::trust::Trust;
 use tidegate_engine::ports::{NoCredentials, RepositorySource};
-use tidegate_engine::{Engine, NotifySettings, Pace, PipelineSettings, Ports, ScheduleSettings, Settings};
+use tidegate_engine::{
+    Engine, ForgeSettings, NotifySettings, Pace, PipelineSettings, Ports, ScheduleSettings, Settings, UntrustedSettings,
+};
 
 use crate::exec::{Answer, Exec, lock};
 use crate::faults::{Fault, Faults, Rates};
@@ -210,6 +212,7 @@ fn pool(name: &str, width: u32, trust: Trust) -> PoolPolicy {
         hard_stop: Duration::from_secs(3600),
         tags: queue_tag(name),
         trust,
+        isolation: Isolation::InForce,
     }
 }
 
@@ -337,6 +340,8 @@ impl World {
             },
             job_checks: tidegate_engine::JobChecks::default(),
             pace: self.pace(),
+            forge: ForgeSettings::default(),
+            untrusted: UntrustedSettings::default(),
         }
     }
 

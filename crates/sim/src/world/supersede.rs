@@ -4,7 +4,7 @@ use tidegate_core::build::{Build, BuildState};
 use tidegate_core::ids::BuildId;
 
 use crate::exec::lock;
-use crate::world::ledger::Made;
+use crate::world::ledger::{Delivery, Made};
 use crate::world::{MINUTE, World};
 
 /// On which branches of its pipelines newer builds skip older ones, and on which they cancel them; the small world has but one.
@@ -48,9 +48,22 @@ impl World {
         ledger.builds.values().filter(newer).map(|other| other.made_at).min()
     }
 
-    /// Whether anything may have ended the build but its own jobs: a person, a newer build, the end of what made it.
+    /// Whether a push has deleted the branch of a build.
+    fn branch_was_deleted(&self, made: &Made) -> bool {
+        let number = made.pipeline.strip_prefix("pipeline-").and_then(|n| n.parse::<u64>().ok());
+        let ledger = lock(&self.ledger);
+        let deletes = |d: &Delivery| d.after.bytes().all(|b| b == b'0') && d.git_ref == made.git_ref && d.sent;
+        made.git_ref.starts_with("refs/heads/")
+            && ledger.deliveries.values().any(|d| deletes(d) && number == d.repository.checked_sub(100))
+    }
+
+    /// Whether anything may have ended the build but its own jobs: a person, a newer build, the end of its branch or of what
+    /// made it.
     pub(crate) fn may_be_ended(&self, made: &Made) -> bool {
-        if made.cancel_asked || self.superseded_at(made, |(skip, cancel)| skip || cancel).is_some() {
+        if made.cancel_asked
+            || self.superseded_at(made, |(skip, cancel)| skip || cancel).is_some()
+            || self.branch_was_deleted(made)
+        {
             return true;
         }
         let parent = made.parent.as_ref().and_then(|id| lock(&self.ledger).builds.get(id).cloned());

@@ -55,7 +55,8 @@ impl Engine {
         if settled.is_some() {
             return Ok(doubt.map_or(Told::UpToDate, Told::At));
         }
-        let (Some(forge), Some(repository)) = (&self.ports.forge, self.repository(build.facts.repository)) else {
+        let repository = self.repository(build.facts.repository).await?;
+        let (Some(forge), Some(repository)) = (&self.ports.forge, &repository) else {
             // Nobody is told; answers show what would be.
             let record = ReportRecord::new(item.status.clone(), now);
             let expect = known.map_or(Expect::Absent, |k| Expect::Version(k.version));

@@ -1,11 +1,15 @@
 //! From a payload to our own event. Every member is optional until it is needed, and nothing is refused that is JSON: GitHub adds
 //! events and members, and leaves out or nulls others (`spec/github.md` 6.2).
 
-use tidegate_core::event::{Event, EventKind, GitRef, HeadCommit, MESSAGE_LIMIT, Push, Repository, truncate};
+mod changes;
+mod pull_request;
+mod push;
+mod wishes;
+
+use tidegate_core::event::{Event, EventKind, Person, Repository, truncate};
 use tidegate_core::ids::{CommitSha, DeliveryId, RepositoryId, RepositoryName};
 use tidegate_core::time::Timestamp;
 
-use super::skip::skip_token;
 use crate::json::{boolean, kind, members, number, text};
 
 /// Longest name or address of a person that an event carries, in bytes.
@@ -26,20 +30,22 @@ pub enum NotJson {
     Syntax(#[from] serde_json::Error),
 }
 
-/// Reduces a verified body to an event of a few kilobytes, without a tree of the whole. A push that lacks what we need, and
-/// every event that we have no use for, is [`EventKind::Ignored`] with the reason.
+/// Reduces a verified body to an event of a few kilobytes, without a tree of the whole. An event that lacks what we need, and
+/// every one that we have no use for, is [`EventKind::Ignored`] with the reason.
 ///
 /// # Errors
 /// Only when the body is not JSON.
 pub fn parse(event_name: &str, delivery: DeliveryId, body: &[u8], now: Timestamp) -> Result<Event, NotJson> {
     let json = std::str::from_utf8(body)?;
     let kind = match event_name {
-        "push" => push(json)?,
+        "push" => push::push(json)?,
         "ping" => ping(json)?,
-        _ => {
-            let found = members(json, ["action"])?;
-            Err(no_use(event_name, found.and_then(|[action]| action)))
+        "delete" => changes::ref_deleted(json)?,
+        "create" => {
+            let _ = members(json, ["ref"])?;
+            Err("the push that made the branch or tag says the same".to_owned())
         }
+        _ => with_action(event_name, json)?,
     };
     Ok(Event {
         delivery,
@@ -55,11 +61,40 @@ pub fn parse(event_name: &str, delivery: DeliveryId, body: &[u8], now: Timestamp
 type Understood = Result<Result<EventKind, String>, serde_json::Error>;
 
 fn no_use(event_name: &str, action: Option<&str>) -> String {
-    match action.and_then(text) {
+    match action {
         _ if event_name.is_empty() => "there is no `X-GitHub-Event` header".to_owned(),
-        Some(action) => format!("no use for the action `{}` of this event", shown(&action)),
+        Some(action) => format!("no use for the action `{}` of this event", shown(action)),
         None => "no use for this event".to_owned(),
     }
+}
+
+/// Events that have an action.
+fn with_action(event_name: &str, json: &str) -> Understood {
+    let action = members(json, ["action"])?.and_then(|[action]| action).and_then(text);
+    match (event_name, action.as_deref().unwrap_or_default()) {
+        ("pull_request", action) if pull_request::ACTIONS.contains(&action) => pull_request::pull_request(action, json),
+        ("merge_group", action @ ("checks_requested" | "destroyed")) => pull_request::merge_group(action, json),
+        ("check_suite", "rerequested") => wishes::suite(json),
+        ("check_run", action @ ("rerequested" | "requested_action")) => wishes::check(action, json),
+        ("issue_comment", "created") => wishes::comment(json),
+        ("installation", action @ ("created" | "deleted" | "suspend" | "unsuspend")) => {
+            changes::installation(action, json)
+        }
+        ("installation_repositories", "added" | "removed") => changes::installation_repositories(json),
+        ("repository", action) if changes::of_repository(action).is_some() => changes::repository(action, json),
+        ("meta", "deleted") => meta(json),
+        _ => Ok(Err(no_use(event_name, action.as_deref()))),
+    }
+}
+
+fn meta(json: &str) -> Understood {
+    let Some([hook_id]) = members(json, ["hook_id"])? else {
+        return Ok(Err(no_object()));
+    };
+    Ok(match hook_id.and_then(number) {
+        Some(hook) => Ok(EventKind::HookDeleted { hook }),
+        None => Err(wrong("hook_id", hook_id, "a whole number")),
+    })
 }
 
 fn ping(json: &str) -> Understood {
@@ -72,61 +107,9 @@ fn ping(json: &str) -> Understood {
     })
 }
 
-fn push(json: &str) -> Understood {
-    let names = [
-        "ref",
-        "before",
-        "after",
-        "created",
-        "deleted",
-        "forced",
-        "head_commit",
-        "repository",
-        "pusher",
-        "sender",
-        "installation",
-    ];
-    let Some(found) = members(json, names)? else {
-        return Ok(Err(no_object()));
-    };
-    Ok(push_of(found).map(|push| EventKind::Push(Box::new(push))))
-}
-
-fn push_of(
-    [git_ref, before, after, created, deleted, forced, head, repository, pusher, sender, installation]: [Option<&str>;
-        11],
-) -> Result<Push, String> {
-    let repository = repository_of(repository)?;
-    let full_ref = required_text("ref", git_ref)?;
-    let git_ref =
-        GitRef::parse(&full_ref).ok_or_else(|| format!("`ref` is `{}`, no branch and no tag", shown(&full_ref)))?;
-    let before = commit("before", before)?;
-    let after = commit("after", after)?;
-    let flag = |raw: Option<&str>| raw.and_then(boolean).unwrap_or(false);
-    let created = flag(created) || before.is_zero();
-    let deleted = flag(deleted) || after.is_zero();
-    let head = if deleted { None } else { head.and_then(head_of) };
-    Ok(Push {
-        repository,
-        git_ref,
-        created,
-        deleted,
-        forced: flag(forced),
-        before,
-        after,
-        head,
-        pusher: pusher
-            .and_then(|raw| inner_text(raw, "name", PERSON_LIMIT))
-            .or_else(|| sender.and_then(|raw| inner_text(raw, "login", PERSON_LIMIT)))
-            .unwrap_or_default(),
-        sender: sender.and_then(inner_id),
-        installation: installation.and_then(inner_id),
-    })
-}
-
 fn repository_of(raw: Option<&str>) -> Result<Repository, String> {
-    let found = raw.and_then(|raw| members(raw, ["id", "full_name", "default_branch"]).ok()?);
-    let Some([id, full_name, default_branch]) = found else {
+    let found = raw.and_then(|raw| members(raw, ["id", "full_name", "default_branch", "private"]).ok()?);
+    let Some([id, full_name, default_branch, private]) = found else {
         return Err(wrong("repository", raw, "an object"));
     };
     let name = required_text("repository.full_name", full_name)?;
@@ -135,21 +118,18 @@ fn repository_of(raw: Option<&str>) -> Result<Repository, String> {
         full_name: RepositoryName::new(name.as_ref())
             .map_err(|_| format!("`repository.full_name` is `{}`, not `owner/name`", shown(&name)))?,
         default_branch: default_branch.and_then(text).map(|branch| truncate(&branch, BRANCH_LIMIT)).unwrap_or_default(),
+        private: private.and_then(boolean),
     })
 }
 
-/// `None` when GitHub named no commit, or in a way that we cannot use: the ref still moved.
-fn head_of(raw: &str) -> Option<HeadCommit> {
-    let [id, message, author] = members(raw, ["id", "message", "author"]).ok()??;
-    let message = message.and_then(text).unwrap_or_default();
-    let author = |name| author.and_then(|raw| inner_text(raw, name, PERSON_LIMIT));
-    Some(HeadCommit {
-        id: CommitSha::new(text(id?)?).ok()?,
-        skip: skip_token(&message).map(str::to_owned),
-        message: truncate(&message, MESSAGE_LIMIT),
-        author_name: author("name").unwrap_or_default(),
-        author_email: author("email").unwrap_or_default(),
-    })
+/// Somebody, as a member of the payload. Nobody where it is none.
+fn person(raw: Option<&str>) -> Person {
+    let found = raw.and_then(|raw| members(raw, ["id", "login"]).ok()?);
+    let Some([id, login]) = found else { return Person::default() };
+    Person {
+        id: id.and_then(number).unwrap_or_default(),
+        login: login.and_then(text).map(|login| truncate(&login, PERSON_LIMIT)).unwrap_or_default(),
+    }
 }
 
 fn inner_text(raw: &str, name: &str, limit: usize) -> Option<String> {
