@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use tidegate_core::ids::{InvalidId, PipelineSlug};
+use tidegate_core::ids::{DeliveryId, InvalidId, PipelineSlug};
 use tidegate_core::secret::SecretName;
 use tidegate_engine::api::BuildName;
 
@@ -136,6 +136,9 @@ pub(crate) enum Command {
     /// Be an App at GitHub: make it, look whether all is right, change its secret
     #[command(subcommand, name = "github")]
     GitHub(GitHubCommand),
+    /// Look at webhook deliveries: what GitHub says of them, and what became of them here
+    #[command(subcommand)]
+    Deliveries(Deliveries),
     /// Sign a webhook payload and post it as GitHub would
     Deliver(Deliver),
     /// Print or check a configuration
@@ -179,6 +182,29 @@ pub(crate) struct Setup {
     /// Only print the page's address
     #[arg(long)]
     pub(crate) no_browser: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Deliveries {
+    /// List those of the last three days, newest first
+    List {
+        /// How many
+        #[arg(long, default_value_t = 30, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+        limit: u32,
+        /// Only those that did not arrive
+        #[arg(long)]
+        failed: bool,
+    },
+    /// Show one of them
+    Show {
+        /// `X-GitHub-Delivery`, as GitHub and the log show it
+        guid: DeliveryId,
+    },
+    /// Ask GitHub for one that did not arrive. The server does so by itself every five minutes
+    Replay {
+        /// `X-GitHub-Delivery`, as GitHub and the log show it
+        guid: DeliveryId,
+    },
 }
 
 #[derive(Debug, Args)]

@@ -127,7 +127,10 @@ pub fn routes(engine: Arc<Engine>, token: ApiToken) -> Router {
         .route("/api/log", get(log_part))
         .route("/api/artifact", get(artifact))
         .route("/api/instances", get(instances))
+        .route("/api/deliveries", get(deliveries))
         .route("/api/deliveries/{id}", get(delivery))
+        .route("/api/deliveries/{id}/details", get(delivery_details))
+        .route("/api/deliveries/{id}/replay", post(replay))
         .with_state(engine)
         .layer(from_fn_with_state(token, only_with_token))
 }
@@ -256,6 +259,22 @@ async fn artifact(State(engine): State<Arc<Engine>>, Query(query): Query<KeyQuer
 
 async fn instances(State(engine): State<Arc<Engine>>) -> Answer {
     Ok(Json(json!({ "instances": engine.list_instances().await? })).into_response())
+}
+
+fn guid(id: String) -> Result<DeliveryId, Failure> {
+    Ok(DeliveryId::new(id).map_err(|error| ApiError::Refused(error.to_string()))?)
+}
+
+async fn deliveries(State(engine): State<Arc<Engine>>, Query(query): Query<ListQuery>) -> Answer {
+    Ok(Json(engine.list_deliveries(query.limit.unwrap_or(30).min(MAX_BUILDS)).await?).into_response())
+}
+
+async fn delivery_details(State(engine): State<Arc<Engine>>, Path(id): Path<String>) -> Answer {
+    Ok(Json(engine.find_delivery(&guid(id)?).await?).into_response())
+}
+
+async fn replay(State(engine): State<Arc<Engine>>, Path(id): Path<String>) -> Answer {
+    Ok(Json(engine.replay_delivery(&guid(id)?).await?).into_response())
 }
 
 async fn delivery(State(engine): State<Arc<Engine>>, Path(id): Path<String>) -> Answer {

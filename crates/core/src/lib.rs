@@ -7,6 +7,7 @@ pub mod event;
 pub mod fleet;
 pub mod group;
 pub mod ids;
+pub mod lost;
 pub mod notify;
 pub mod plan;
 pub mod report;

@@ -51,6 +51,8 @@ pub struct Settings {
     pub retention: Duration,
     /// Notifications.
     pub notify: NotifySettings,
+    /// Between two looks for webhooks that were lost.
+    pub look_every: Duration,
     /// Which jobs have a check of their own.
     pub job_checks: JobChecks,
     /// How much may be written of large records.

@@ -94,6 +94,11 @@ pub(crate) fn lane(name: &str) -> Key {
     Key::new(format!("lane/{name}"), "lane")
 }
 
+/// What is remembered of deliveries that did not arrive.
+pub(crate) fn lookout() -> Key {
+    Key::new("lookout", "deliveries")
+}
+
 /// Groups have names that people choose, of up to 200 characters: the record's name is derived.
 pub(crate) fn group_id(name: &str) -> String {
     derived_uuid("group", name).to_string()

@@ -15,6 +15,7 @@ mod expand;
 mod ingest;
 mod keys;
 mod list;
+mod lost;
 mod retention;
 mod schedules;
 mod supersede;

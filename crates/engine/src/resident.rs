@@ -18,6 +18,8 @@ use crate::ports::Received;
 const STEPS: usize = 8;
 /// How long one receive waits.
 const WAIT: Duration = Duration::from_secs(20);
+/// Between two looks whether it is time to look for lost webhooks.
+const LOST_EVERY: Duration = Duration::from_secs(15);
 /// Between two looks at the machines when nothing calls for one.
 const FLEET_EVERY: Duration = Duration::from_secs(2);
 
@@ -37,6 +39,7 @@ pub async fn run(engine: Arc<Engine>, fleet: watch::Receiver<u64>, stop: watch::
     tasks.spawn(consume(Arc::clone(&engine), INGEST, 2, stop.clone()));
     tasks.spawn(watch_fleet(Arc::clone(&engine), fleet, stop.clone()));
     tasks.spawn(watch_schedules(Arc::clone(&engine), stop.clone()));
+    tasks.spawn(watch_lost(Arc::clone(&engine), stop.clone()));
     tasks.spawn(watch_records(engine, stop));
     while tasks.join_next().await.is_some() {}
 }
@@ -104,6 +107,19 @@ async fn watch_schedules(engine: Arc<Engine>, mut stop: watch::Receiver<bool>) {
         tokio::select! {
             () = stopped(&mut stop) => return,
             () = engine.ports().clock.sleep(pause) => {}
+        }
+    }
+}
+
+/// The records say when the next look is due, so that restarts neither hasten nor delay it.
+async fn watch_lost(engine: Arc<Engine>, mut stop: watch::Receiver<bool>) {
+    loop {
+        if let Err(error) = engine.sweep_lost().await {
+            tracing::warn!(%error, "lost webhooks cannot be looked for");
+        }
+        tokio::select! {
+            () = stopped(&mut stop) => return,
+            () = engine.ports().clock.sleep(LOST_EVERY.min(engine.settings().look_every)) => {}
         }
     }
 }

@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use tidegate_console::{ArtifactUrl, By, RetryRequest};
 use tidegate_engine::Schedules;
 use tidegate_engine::api::{
-    ArtifactAnswer, BuildAnswer, Builds, CreateBuild, Groups, LogPart, LogPosition, Rebuild, Unblock, WhyAnswer,
+    ArtifactAnswer, BuildAnswer, Builds, CreateBuild, Deliveries, DeliveryAnswer, Groups, LogPart, LogPosition,
+    Rebuild, Unblock, WhyAnswer,
 };
 use tidegate_engine::{DeliveryRecord, RetentionAnswer};
 
@@ -234,6 +235,18 @@ impl Http {
 
     pub(super) async fn schedules(&self) -> anyhow::Result<Schedules> {
         self.get(&["schedules"], &[]).await
+    }
+
+    pub(super) async fn deliveries(&self, limit: u32) -> anyhow::Result<Deliveries> {
+        self.get(&["deliveries"], &[("limit", limit.to_string())]).await
+    }
+
+    pub(super) async fn delivery_details(&self, guid: &str) -> anyhow::Result<DeliveryAnswer> {
+        self.get(&["deliveries", guid, "details"], &[]).await
+    }
+
+    pub(super) async fn replay(&self, guid: &str) -> anyhow::Result<DeliveryAnswer> {
+        self.post(&["deliveries", guid, "replay"], &()).await
     }
 
     pub(super) async fn groups(&self) -> anyhow::Result<Groups> {

@@ -11,10 +11,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
+use tidegate_core::ids::DeliveryId;
 use tidegate_engine::Schedules;
 use tidegate_engine::api::{
-    ApiError, ArtifactAnswer, BuildAnswer, BuildName, Builds, CreateBuild, Groups, InstanceAnswer, JobName, LogPart,
-    LogPosition, Rebuild, Unblock, WhyAnswer,
+    ApiError, ArtifactAnswer, BuildAnswer, BuildName, Builds, CreateBuild, Deliveries, DeliveryAnswer, Groups,
+    InstanceAnswer, JobName, LogPart, LogPosition, Rebuild, Unblock, WhyAnswer,
 };
 use tidegate_engine::{Engine, RetentionAnswer};
 use tidegate_local::{StateDir, StateError};
@@ -311,6 +312,30 @@ impl Backend {
         match self {
             Backend::Http(http) => http.groups().await,
             Backend::Engine(engine) | Backend::Directory(engine) => Ok(engine.list_groups().await?),
+        }
+    }
+
+    /// Deliveries, newest first, as the forge lists them.
+    pub(crate) async fn deliveries(&self, limit: u32) -> anyhow::Result<Deliveries> {
+        match self {
+            Backend::Http(http) => http.deliveries(limit).await,
+            Backend::Engine(engine) | Backend::Directory(engine) => Ok(engine.list_deliveries(limit as usize).await?),
+        }
+    }
+
+    /// A delivery.
+    pub(crate) async fn delivery_details(&self, guid: &DeliveryId) -> anyhow::Result<DeliveryAnswer> {
+        match self {
+            Backend::Http(http) => http.delivery_details(guid.as_str()).await,
+            Backend::Engine(engine) | Backend::Directory(engine) => Ok(engine.find_delivery(guid).await?),
+        }
+    }
+
+    /// Asks the forge for a delivery once more.
+    pub(crate) async fn replay(&self, guid: &DeliveryId) -> anyhow::Result<DeliveryAnswer> {
+        match self {
+            Backend::Http(http) => http.replay(guid.as_str()).await,
+            Backend::Engine(engine) | Backend::Directory(engine) => Ok(engine.replay_delivery(guid).await?),
         }
     }
 

@@ -6,6 +6,7 @@ mod builds;
 mod change;
 mod config;
 pub(crate) mod deliver;
+mod deliveries;
 mod event;
 mod github;
 mod instances;
@@ -61,6 +62,7 @@ async fn client(global: &Global, command: Command) -> anyhow::Result<u8> {
         Command::Unblock(unblock) => change::unblock(global, &unblock).await,
         Command::Secret(secret) => secret::run(global, &secret).await,
         Command::Why(arguments) => why::run(global, &arguments).await,
+        Command::Deliveries(command) => deliveries::run(global, command).await,
         Command::GitHub(command) => github::run(global, command).await,
         Command::Groups => why::groups(global).await,
         Command::Schedules => schedules::run(global).await,

@@ -24,6 +24,7 @@ secret_file = "webhook.secret"
 # private_key_file = "github-app.pem"
 # token_file = "github.token"           # instead of the App
 # api_url = "https://api.github.com"    # `https://HOST/api/v3` of an enterprise server
+# look_for_lost = "5m"                  # how often webhooks that did not arrive are looked for
 # job_checks = "failed"                 # which jobs have a check of their own: "never", "failed" or "all"
 
 # A repository that is built. `id` is what decides; the name is for people.

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use tidegate_engine::JobChecks;
 use toml::Spanned;
 
+use super::duration::Span;
 use super::file::Reader;
 use super::{ConfigError, GitHubApi, GitHubIdentity};
 
@@ -19,6 +20,7 @@ pub(super) struct GitHub {
     api_url: Option<String>,
     #[serde(default)]
     job_checks: JobChecksName,
+    look_for_lost: Option<Spanned<Span>>,
 }
 
 /// A number, or a client id.
@@ -77,7 +79,12 @@ pub(super) fn github(reader: &Reader<'_>, written: Option<&GitHub>) -> Result<Op
         JobChecksName::All => JobChecks::All,
     };
     let api_url = written.api_url.clone().unwrap_or_else(|| "https://api.github.com".to_owned());
-    Ok(Some(GitHubApi { api_url, identity, job_checks }))
+    let look_every = match &written.look_for_lost {
+        None => tidegate_core::lost::EVERY,
+        Some(span) if span.get_ref().0.as_secs() > 0 => span.get_ref().0,
+        Some(span) => return Err(reader.wrong(Some(span.span()), "`look_for_lost` is at least a second")),
+    };
+    Ok(Some(GitHubApi { api_url, identity, job_checks, look_every }))
 }
 
 impl GitHubApi {

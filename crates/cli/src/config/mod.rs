@@ -81,6 +81,8 @@ pub(crate) struct GitHubApi {
     pub(crate) identity: GitHubIdentity,
     /// Which jobs have a check of their own.
     pub(crate) job_checks: JobChecks,
+    /// Between two looks for webhooks that were lost.
+    pub(crate) look_every: Duration,
 }
 
 /// Who asks GitHub.
@@ -275,6 +277,7 @@ impl Config {
             base_url: self.base_url.clone(),
             delivery_memory: Duration::from_secs(14 * 24 * 3600),
             retention: self.retention,
+            look_every: self.github.as_ref().map_or(tidegate_core::lost::EVERY, |github| github.look_every),
             job_checks: self.github.as_ref().map(|github| github.job_checks).unwrap_or_default(),
             notify: NotifySettings {
                 webhook_secret: self.notify.webhook_secret.clone(),

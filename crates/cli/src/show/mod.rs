@@ -4,6 +4,7 @@
 mod artifacts;
 mod build;
 mod builds;
+mod deliveries;
 mod instances;
 mod paint;
 mod retention;
@@ -15,6 +16,7 @@ mod why;
 pub(crate) use artifacts::artifacts;
 pub(crate) use build::{build, job_table};
 pub(crate) use builds::builds;
+pub(crate) use deliveries::{deliveries, delivery};
 pub(crate) use instances::instances;
 pub(crate) use paint::{attempt_outcome, build_state, cause_word, job_state, paint, symbol};
 pub(crate) use retention::retention;

@@ -108,8 +108,13 @@ impl GitHub {
 
 /// A world whose server is that App.
 pub(crate) fn world(pipeline: &str) -> (World, GitHub) {
+    world_with(pipeline, "")
+}
+
+/// The same, with more in the section `[github]`.
+pub(crate) fn world_with(pipeline: &str, more: &str) -> (World, GitHub) {
     let (world, github) = (World::new(pipeline), GitHub::new());
-    let config = github.config(&world);
+    let config = github.config(&world) + more;
     let mut world = world.top(&config);
     world.start();
     github.deliver_to(&world);

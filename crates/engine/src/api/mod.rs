@@ -3,6 +3,7 @@
 
 mod answers;
 mod commands;
+mod deliveries;
 mod find;
 mod logs;
 mod machines;
@@ -15,6 +16,7 @@ pub use answers::{
     FormAnswer, JobAnswer, NoticeAnswer, TriggeredAnswer,
 };
 pub use commands::{CreateBuild, Rebuild};
+pub use deliveries::{Deliveries, DeliveryAnswer, DeliveryOutcome};
 pub use find::{BuildName, JobName, NotFound};
 pub use logs::{LogPart, LogPosition};
 pub use machines::InstanceAnswer;

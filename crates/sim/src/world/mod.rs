@@ -338,6 +338,7 @@ impl World {
                 webhook_secret: Some(listeners::secret()),
                 slack_url: Some(listeners::SLACK.into()),
             },
+            look_every: tidegate_core::lost::EVERY,
             job_checks: tidegate_engine::JobChecks::default(),
             pace: self.pace(),
             forge: ForgeSettings::default(),

@@ -63,6 +63,7 @@ pub(super) async fn run(global: &Global, arguments: &Setup) -> anyhow::Result<u8
         api_url,
         identity: GitHubIdentity::Token(SecretString::from("")),
         job_checks: tidegate_engine::JobChecks::default(),
+        look_every: tidegate_core::lost::EVERY,
     };
     let base: reqwest::Url =
         api.api_url.parse().map_err(|_| Expected::usage(format!("`{}` is no address", api.api_url)))?;

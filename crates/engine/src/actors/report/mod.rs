@@ -31,7 +31,7 @@ use tell::Told;
 pub enum JobChecks {
     /// None: the check of the build names what failed.
     Never,
-    /// Those that failed, at most [`MOST_FAILED`] of a build; they keep it when they are run again.
+    /// Those that failed, at most ten of a build; they keep it when they are run again.
     #[default]
     Failed,
     /// All.
