@@ -30,6 +30,25 @@ pub struct Segment {
     pub diagnostics: Vec<Diagnostic>,
 }
 
+impl Segment {
+    /// Whether the two differ at most in what they say to people: the same jobs run, in the same way.
+    pub fn does_the_same_as(&self, other: &Self) -> bool {
+        let silent = |segment: &Self| {
+            let mut segment = Self { diagnostics: Vec::new(), ..segment.clone() };
+            for step in &mut segment.steps {
+                let jobs = match &mut step.kind {
+                    StepKind::Command(command) => command.jobs.as_mut_slice(),
+                    StepKind::Wait { .. } | StepKind::Block(_) | StepKind::Input(_) | StepKind::Trigger(_) => &mut [],
+                };
+                let left_out = jobs.iter_mut().filter_map(|job| job.left_out.as_mut()).chain(&mut step.left_out);
+                left_out.for_each(|left_out| left_out.why.clear());
+            }
+            segment
+        };
+        silent(self) == silent(other)
+    }
+}
+
 /// A group of steps.
 #[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
 pub struct Group {

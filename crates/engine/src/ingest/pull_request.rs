@@ -227,7 +227,7 @@ impl Engine {
         as_now.origin.get_or_insert_default().pull_request = Some(facts.clone());
         let Some(first) = build.segments.first() else { return Ok(true) };
         let Some(anew) = self.first_segment(repository, pipeline, &as_now).await? else { return Ok(true) };
-        Ok(*self.segment(&first.blob).await? == anew)
+        Ok(self.segment(&first.blob).await?.does_the_same_as(&anew))
     }
 
     /// Builds of older commits of a fork's pull request that wait for approval, or have not begun, are skipped: what was
