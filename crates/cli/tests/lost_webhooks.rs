@@ -5,7 +5,7 @@ mod hub;
 mod world;
 
 use serde_json::Value;
-use world::{World, text};
+use world::{REPOSITORY, World, text};
 
 const PIPELINE: &str = "steps:\n  - command: \"true\"\n";
 
@@ -61,4 +61,40 @@ fn a_person_asks_for_a_delivery_that_did_not_arrive() {
     assert!(world.run(["deliveries", "replay", guid]).status.success());
     world.finished(1);
     world.until("the list is empty", || list().is_empty().then_some(()));
+}
+
+/// More than three tags in one push make no event at all, and a hook may have been switched off.
+#[test]
+fn refs_that_moved_without_an_event_are_found_and_built_once() {
+    let (world, github) = hub::world_with(PIPELINE, "look_for_lost = \"1s\"\n");
+    let first = github.push(&world, "refs/heads/main");
+    world.finished(1);
+    world.until("the refs have been looked at", || github.asked("/git/matching-refs/tags/").then_some(()));
+    world.commit("quietly");
+    let second = world.git(["rev-parse", "HEAD"]);
+    world.commit("never [skip ci]");
+    let skipped = world.git(["rev-parse", "HEAD"]);
+    for n in 1..=4 {
+        world.git(["tag", &format!("v{n}"), &second]);
+    }
+    world.git(["branch", "other", &skipped]);
+    github.with(|hub, _| {
+        hub.move_quietly(REPOSITORY, "refs/heads/main", &second, "quietly");
+        for n in 1..=4 {
+            hub.move_quietly(REPOSITORY, &format!("refs/tags/v{n}"), &second, "quietly");
+        }
+        hub.move_quietly(REPOSITORY, "refs/heads/other", &skipped, "never [skip ci]");
+    });
+    world.until("five builds more are made", || (world.builds().len() == 6).then_some(()));
+    for number in 2..=6 {
+        let build = world.finished(number);
+        assert_eq!(build["commit"], second.as_str());
+    }
+    // The event comes after all.
+    let file = world.payload_of("refs/heads/main", &first, &second);
+    let told = world.run(["deliver", &file.display().to_string(), "--event", "push", "--delivery", "late"]);
+    assert!(told.status.success());
+    github.push_next(&world);
+    world.finished(7);
+    assert_eq!(world.builds().len(), 7);
 }

@@ -92,6 +92,11 @@ impl GitHub {
         self.push(world, "refs/heads/main")
     }
 
+    /// Whether an address was asked for, by the end of its path.
+    pub(crate) fn asked(&self, end: &str) -> bool {
+        self.with(|hub, _| hub.seen.iter().any(|s| s.status == 200 && s.path.split('?').next().unwrap().ends_with(end)))
+    }
+
     /// What people see beside a commit.
     pub(crate) fn shown(&self, sha: &str) -> Vec<Shown> {
         self.with(|hub, _| hub.shown(REPOSITORY, sha))

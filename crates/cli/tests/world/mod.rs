@@ -228,8 +228,12 @@ impl World {
 
     /// A push payload for what the repository has now.
     pub(crate) fn payload(&self, git_ref: &str, before: &str) -> PathBuf {
-        let head = self.git(["rev-parse", "HEAD"]);
-        let message = self.git(["log", "-1", "--format=%B"]);
+        self.payload_of(git_ref, before, &self.git(["rev-parse", "HEAD"]))
+    }
+
+    /// A push payload for a commit.
+    pub(crate) fn payload_of(&self, git_ref: &str, before: &str, head: &str) -> PathBuf {
+        let message = self.git(["log", "-1", "--format=%B", head]);
         let payload = serde_json::json!({
             "ref": git_ref, "before": before, "after": head,
             "created": before.bytes().all(|b| b == b'0'), "deleted": false, "forced": false,

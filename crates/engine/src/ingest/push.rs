@@ -1,8 +1,8 @@
 //! Pushes, and refs that are gone.
 
 use tidegate_core::build::Origin;
-use tidegate_core::event::{GitRef, Push, RefDeleted};
-use tidegate_core::ids::{CommitSha, DeliveryId, RepositoryId};
+use tidegate_core::event::{GitRef, HeadCommit, Push, RefDeleted, Repository};
+use tidegate_core::ids::{BuildId, CommitSha, DeliveryId, RepositoryId};
 use tidegate_core::trust::Trust;
 use tidegate_pipeline::branches_match;
 
@@ -10,6 +10,7 @@ use super::refs::Told;
 use super::{Outcome, Wanted};
 use crate::engine::{Engine, PipelineSettings};
 use crate::error::Error;
+use crate::ports::{PortError, RepositorySource};
 
 /// Branches of merge queues: what is to be built there is told by events of their own.
 const QUEUES: &str = "gh-readonly-queue/";
@@ -23,6 +24,42 @@ impl Engine {
         };
         let told = Told::Moved(&push.before, &push.after);
         let trigger = self.note_move(id, &push.git_ref, told, delivery).await?;
+        self.build_push(&repository, push, trigger).await
+    }
+
+    /// Builds a move of a ref that no event has told of. Doing so again makes nothing twice, and neither does the event when it
+    /// comes after all.
+    pub(crate) async fn found_move(
+        &self,
+        repository: &RepositorySource,
+        git_ref: &GitRef,
+        after: &CommitSha,
+        head: HeadCommit,
+    ) -> Result<Vec<BuildId>, Error> {
+        let id = repository.id;
+        // Nobody delivered it; the trigger is made of what is known of the ref.
+        let delivery = DeliveryId::new("poll").map_err(|error| PortError::fatal(error.to_string()))?;
+        let trigger = self.note_move(id, git_ref, Told::Found(after), &delivery).await?;
+        let default_branch = self.default_branch(repository).await?;
+        let push = Push {
+            repository: Repository { id, full_name: repository.full_name.clone(), default_branch, private: None },
+            git_ref: git_ref.clone(),
+            before: CommitSha::zero(),
+            after: after.clone(),
+            created: false,
+            deleted: false,
+            forced: false,
+            pusher: head.author_name.clone(),
+            head: Some(head),
+            sender: None,
+            installation: None,
+        };
+        let outcome = self.build_push(repository, &push, trigger).await?;
+        Ok(outcome.builds)
+    }
+
+    async fn build_push(&self, repository: &RepositorySource, push: &Push, trigger: String) -> Result<Outcome, Error> {
+        let id = repository.id;
         if push.deleted || push.after.is_zero() {
             return self.ref_is_gone(id, &push.git_ref, Some(&push.before)).await;
         }
@@ -55,7 +92,7 @@ impl Engine {
             let pull_request = pull
                 .as_ref()
                 .filter(|pull| pipeline.builds_pull_requests(&pull.base_branch))
-                .map(|pull| self.pull_facts(&repository, pull));
+                .map(|pull| self.pull_facts(repository, pull));
             let wanted = Wanted {
                 git_ref: Some(push.git_ref.clone()),
                 commit: commit.clone(),
@@ -69,7 +106,7 @@ impl Engine {
                 origin: Some(Box::new(Origin { pull_request, ..origin.clone() })),
                 ..Wanted::new("webhook", trigger.clone())
             };
-            match self.make_if_there(&repository, pipeline, &wanted).await? {
+            match self.make_if_there(repository, pipeline, &wanted).await? {
                 Ok(build) => builds.push(build),
                 Err(why) => return Ok(Outcome::none(why)),
             }

@@ -29,6 +29,9 @@ pub(super) struct Move {
     pub(super) after: String,
     /// The delivery that told of it first: the trigger of its build.
     pub(super) trigger: String,
+    /// The delivery that told later from where it was, of a move that was known without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    met: Option<String>,
 }
 
 impl Move {
@@ -46,7 +49,8 @@ impl RefRecord {
     /// The trigger of this move. Two deliveries tell of one move when the ref has not come back to `before` in between;
     /// A to B, back to A, and to B again are three moves (`spec/hazards.md` C4).
     fn trigger_of(&mut self, before: &str, after: &str, delivery: &str) -> String {
-        let same = |m: &&Move| m.trigger == delivery && m.before == before && m.after == after;
+        let by = |m: &Move| m.trigger == delivery || m.met.as_deref() == Some(delivery);
+        let same = |m: &&Move| by(m) && m.before == before && m.after == after;
         if let Some(known) = self.moves.iter().find(same) {
             return known.trigger.clone();
         }
@@ -57,13 +61,32 @@ impl RefRecord {
             return self.moves[place].trigger.clone();
         }
         let foretold = self.moves.iter().rposition(|m| m.before.is_empty() && m.after == after);
+        // A move that was found is told of once, however late; what a pull request said may be of another stay.
         if let Some(place) = foretold
-            && !self.moves[place + 1..].iter().any(|m| m.before == after)
+            && (self.moves[place].trigger.starts_with(POLL)
+                || !self.moves[place + 1..].iter().any(|m| m.before == after))
         {
             before.clone_into(&mut self.moves[place].before);
+            self.moves[place].met = Some(delivery.to_owned());
             return self.moves[place].trigger.clone();
         }
         self.add(before, after, delivery)
+    }
+
+    /// The move that brought the ref here and that it has not left since, as far as is known.
+    fn stay_at(&self, at: &str) -> Option<&Move> {
+        let departures = self.moves.iter().filter(|m| m.before == at).count();
+        self.moves.iter().filter(|m| m.after == at).nth(departures)
+    }
+
+    /// The trigger of a move that was found by looking: that of the delivery that has told of it meanwhile, or a new one. The
+    /// delivery that tells of it later meets it.
+    fn trigger_found(&mut self, after: &str) -> String {
+        if let Some(known) = self.stay_at(after) {
+            return known.trigger.clone();
+        }
+        let trigger = format!("{POLL}{}-{after}", self.moves.iter().filter(|m| m.after == after).count());
+        self.add("", after, &trigger)
     }
 
     /// The trigger of the move that brought the ref here, as far as a pull request can tell.
@@ -75,7 +98,7 @@ impl RefRecord {
     }
 
     fn add(&mut self, before: &str, after: &str, delivery: &str) -> String {
-        let new = Move { before: before.to_owned(), after: after.to_owned(), trigger: delivery.to_owned() };
+        let new = Move { before: before.to_owned(), after: after.to_owned(), trigger: delivery.to_owned(), met: None };
         self.moves.push(new);
         if self.moves.len() > MOVES {
             self.moves.remove(0);
@@ -103,8 +126,13 @@ impl RefRecord {
     }
 }
 
+/// The beginning of the triggers of moves that no delivery told of.
+const POLL: &str = "poll/";
+
 /// What a delivery says of a move.
 pub(super) enum Told<'a> {
+    /// It is there, as was found by looking.
+    Found(&'a CommitSha),
     /// From here to there.
     Moved(&'a CommitSha, &'a CommitSha),
     /// It is there.
@@ -129,6 +157,7 @@ impl Engine {
             let mut next = known.clone();
             let trigger = match told {
                 Told::Moved(before, after) => next.trigger_of(before.as_str(), after.as_str(), delivery.as_str()),
+                Told::Found(after) => next.trigger_found(after.as_str()),
                 Told::At(after) => next.trigger_at(after.as_str(), delivery.as_str()),
             };
             if next == known {
@@ -140,6 +169,18 @@ impl Engine {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Whether a delivery has told that the ref is there. What was only found is not told: it is found again until it is built.
+    pub(crate) async fn was_told(
+        &self,
+        repository: RepositoryId,
+        git_ref: &GitRef,
+        at: &CommitSha,
+    ) -> Result<bool, Error> {
+        let known = self.load::<RefRecord>(&keys::git_ref(repository, git_ref)).await?;
+        let stay = known.as_ref().and_then(|known| known.body.stay_at(at.as_str()));
+        Ok(stay.is_some_and(|stay| !stay.trigger.starts_with(POLL)))
     }
 
     /// The moves of a ref that its deletion ends; `head` is where it was, if that was said.
@@ -225,5 +266,20 @@ mod tests {
         assert_eq!(ended(&[(zero, "x"), ("x", "y")], None), "0 1");
         assert_eq!(ended(&again, None), "");
         assert_eq!(ended(&[("w", "x"), (zero, "y")], None), "");
+    }
+
+    #[test]
+    fn what_was_found_and_what_is_told_of_it_meet() {
+        let mut record = RefRecord::default();
+        assert_eq!(record.trigger_of("0", "a", "1"), "1");
+        assert_eq!(record.trigger_found("a"), "1", "told already");
+        assert_eq!(record.trigger_found("c"), "poll/0-c");
+        assert_eq!(record.trigger_found("c"), "poll/0-c", "found twice");
+        assert_eq!(record.trigger_of("c", "d", "2"), "2", "the next move is told in time");
+        assert_eq!(record.trigger_of("a", "b", "3"), "3", "a move on the way, late");
+        assert_eq!(record.trigger_of("b", "c", "4"), "poll/0-c", "what was found, later still");
+        assert_eq!(record.trigger_of("b", "c", "4"), "poll/0-c", "and once more");
+        assert_eq!(record.trigger_found("c"), "poll/1-c", "back there, unnoticed");
+        assert_eq!(record.trigger_of("d", "c", "5"), "poll/1-c");
     }
 }

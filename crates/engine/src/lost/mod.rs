@@ -1,5 +1,7 @@
-//! Webhooks that were lost: deliveries that failed are asked for again (`tidegate_core::lost` decides), and what became of each
-//! is told.
+//! Webhooks that were lost: deliveries that failed are asked for again, refs that moved without one are found
+//! (`tidegate_core::lost` decides); and what became of each delivery is told.
+
+mod refs;
 
 use tidegate_core::lost::{KEPT, Listed, Lookout};
 use tidegate_core::time::Timestamp;
@@ -14,13 +16,15 @@ use crate::ports::{Expect, Forge, ListedDelivery, PortError};
 const MOST_PAGES: usize = 100;
 
 impl Engine {
-    /// Everything that is looked at every five minutes: deliveries that failed. Whoever calls it more often does no harm.
+    /// Everything that is looked at every five minutes: deliveries that failed, and refs that moved unnoticed. Whoever calls it more often does no harm.
     ///
     /// # Errors
     /// A port failed: the next call tries again.
     pub async fn sweep_lost(&self) -> Result<(), Error> {
         let Some(forge) = &self.ports.forge else { return Ok(()) };
-        self.look_for_deliveries(&**forge).await
+        let deliveries = self.look_for_deliveries(&**forge).await;
+        self.look_for_moves(&**forge).await?;
+        deliveries
     }
 
     async fn look_for_deliveries(&self, forge: &dyn Forge) -> Result<(), Error> {

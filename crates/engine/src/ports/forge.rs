@@ -2,6 +2,7 @@ use std::fmt;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use tidegate_core::event::{GitRef, HeadCommit};
 use tidegate_core::ids::{CommitSha, RepositoryId, RepositoryName};
 use tidegate_core::report::Check;
 pub use tidegate_core::report::StatusState;
@@ -285,6 +286,15 @@ pub trait Forge: fmt::Debug + Send + Sync {
     ///
     /// Errors: [`PortError::Reject`] where there is no access.
     async fn refs(&self, repository: &RepositorySource) -> Result<Vec<ListedRef>, PortError>;
+
+    /// The commit that a branch or a tag leads to now, as a push would tell of it; `None` when there is no such ref any more.
+    ///
+    /// Errors: [`PortError::Reject`] where there is no access.
+    async fn head_commit(
+        &self,
+        repository: &RepositorySource,
+        git_ref: &GitRef,
+    ) -> Result<Option<HeadCommit>, PortError>;
 
     /// Deliveries of the last days, newest first; empty where the forge does not tell us of them. `after` is
     /// [`DeliveryPage::next`] of the page before.

@@ -42,6 +42,7 @@ impl Hub {
             ("GET", ["check-runs", ..] | ["commits", _, "check-runs"]) => ("checks", "read"),
             ("POST", ["statuses", _]) => ("statuses", "write"),
             ("GET", ["commits", _, "status" | "statuses"]) => ("statuses", "read"),
+            ("GET", ["commits", ..]) => ("contents", "read"),
             ("GET", ["pulls", ..]) => ("pull_requests", "read"),
             ("GET", ["git", ..]) => ("contents", "read"),
             ("GET", [] | ["collaborators", ..]) => ("metadata", "read"),
@@ -61,6 +62,7 @@ impl Hub {
             ("GET", ["commits", sha, "check-runs"]) => self.list_checks(id, sha, asked),
             ("POST", ["statuses", sha]) => self.create_status(id, sha, asked),
             ("GET", ["git", "matching-refs", rest @ ..]) => self.matching_refs(id, &rest.join("/"), asked),
+            ("GET", ["commits", rest @ ..]) => self.commit(id, &rest.join("/")),
             ("GET", ["pulls", number]) => {
                 let known = self.repositories.get(&id);
                 let pull = known.and_then(|r| Some((r, r.pulls.get(&number.parse().ok()?)?)));
@@ -81,6 +83,19 @@ impl Hub {
             other => other,
         };
         answer(200, json!({ "permission": permission, "role_name": role, "user": { "login": login, "id": person } }))
+    }
+
+    fn commit(&self, id: u64, name: &str) -> Answer {
+        let Some(known) = self.repositories.get(&id) else { return not_found() };
+        let at = known.refs.get(&format!("refs/{name}")).map_or(name, String::as_str);
+        let sha = known.tags.get(at).map_or(at, String::as_str);
+        match known.commits.get(sha) {
+            Some(message) => {
+                let author = json!({ "name": "somebody", "email": "somebody@example.com" });
+                answer(200, json!({ "sha": sha, "commit": { "message": message, "author": author } }))
+            }
+            None => invalid(&format!("No commit found for SHA: {name}")),
+        }
     }
 
     fn matching_refs(&self, id: u64, prefix: &str, asked: &Asked<'_>) -> Answer {

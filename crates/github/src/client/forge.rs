@@ -1,6 +1,7 @@
 use async_trait::async_trait;
 use reqwest::{Method, StatusCode};
 use serde::{Deserialize, Serialize};
+use tidegate_core::event::{GitRef, HeadCommit};
 use tidegate_core::ids::{CommitSha, RepositoryId, RepositoryName};
 use tidegate_core::report::Check;
 use tidegate_engine::ports::{
@@ -208,6 +209,14 @@ impl Forge for GitHub {
 
     async fn refs(&self, repository: &RepositorySource) -> Result<Vec<ListedRef>, PortError> {
         self.list_refs(repository).await
+    }
+
+    async fn head_commit(
+        &self,
+        repository: &RepositorySource,
+        git_ref: &GitRef,
+    ) -> Result<Option<HeadCommit>, PortError> {
+        self.commit_at(repository, git_ref).await
     }
 
     async fn deliveries(&self, after: Option<&str>) -> Result<DeliveryPage, PortError> {

@@ -1,8 +1,10 @@
 //! What tells of webhooks that were lost: deliveries, and refs.
 
-use reqwest::Method;
+use reqwest::{Method, StatusCode};
 use serde::Deserialize;
+use tidegate_core::event::{GitRef, HeadCommit, MESSAGE_LIMIT, truncate};
 use tidegate_core::ids::{CommitSha, RepositoryId};
+use tidegate_core::skip::skip_token;
 use tidegate_core::time::Timestamp;
 use tidegate_engine::ports::{DeliveryPage, ListedDelivery, ListedRef, PortError, RepositorySource};
 
@@ -13,6 +15,8 @@ use crate::app::Purpose;
 
 /// Largest page that GitHub gives.
 const PAGE: &str = "100";
+/// Longest name and address of a person, in bytes.
+const PERSON_LIMIT: usize = 200;
 /// Most pages of refs that are read: a repository of 20,000 branches costs 200 requests every five minutes, half of the budget.
 const MOST_PAGES: u32 = 200;
 
@@ -26,6 +30,26 @@ struct RefAnswer {
 #[derive(Deserialize)]
 struct ObjectAnswer {
     sha: CommitSha,
+}
+
+#[derive(Deserialize)]
+struct CommitAnswer {
+    sha: CommitSha,
+    commit: MessageAnswer,
+}
+
+#[derive(Deserialize)]
+struct MessageAnswer {
+    message: String,
+    author: Option<PersonAnswer>,
+}
+
+#[derive(Default, Deserialize)]
+struct PersonAnswer {
+    #[serde(default)]
+    name: String,
+    #[serde(default)]
+    email: String,
 }
 
 #[derive(Deserialize)]
@@ -87,6 +111,38 @@ impl GitHub {
             }
         }
         Ok(refs)
+    }
+
+    pub(super) async fn commit_at(
+        &self,
+        repository: &RepositorySource,
+        git_ref: &GitRef,
+    ) -> Result<Option<HeadCommit>, PortError> {
+        let name = match git_ref {
+            GitRef::Branch(name) => format!("heads/{name}"),
+            GitRef::Tag(name) => format!("tags/{name}"),
+            GitRef::Pull { .. } => return Ok(None),
+        };
+        let what = format!("{} of {}", git_ref.full(), repository.full_name);
+        let wish = self.wish(&what, "read access to contents");
+        let segments: Vec<&str> = ["commits"].into_iter().chain(name.split('/')).collect();
+        let call = self.api().of_repository(Method::GET, repository, &segments)?;
+        let answer: CommitAnswer = match self.try_send(repository, Purpose::Refs, wish, call).await? {
+            Ok(answer) => Api::read(wish, answer).await?,
+            // 422 is GitHub's way to say that a name leads nowhere.
+            Err(refusal) if matches!(refusal.status, StatusCode::NOT_FOUND | StatusCode::UNPROCESSABLE_ENTITY) => {
+                return Ok(None);
+            }
+            Err(refusal) => return Err(refusal.classify(wish)),
+        };
+        let author = answer.commit.author.unwrap_or_default();
+        Ok(Some(HeadCommit {
+            id: answer.sha,
+            skip: skip_token(&answer.commit.message).map(str::to_owned),
+            message: truncate(&answer.commit.message, MESSAGE_LIMIT),
+            author_name: truncate(&author.name, PERSON_LIMIT),
+            author_email: truncate(&author.email, PERSON_LIMIT),
+        }))
     }
 
     pub(super) async fn list_deliveries(&self, after: Option<&str>) -> Result<DeliveryPage, PortError> {

@@ -1,4 +1,5 @@
 use async_trait::async_trait;
+use tidegate_core::event::{GitRef, HeadCommit};
 use tidegate_core::ids::CommitSha;
 use tidegate_core::report::Check;
 use tidegate_engine::ports::{
@@ -56,6 +57,10 @@ impl Forge for NoForge {
 
     async fn refs(&self, _: &RepositorySource) -> Result<Vec<ListedRef>, PortError> {
         Ok(Vec::new())
+    }
+
+    async fn head_commit(&self, _: &RepositorySource, _: &GitRef) -> Result<Option<HeadCommit>, PortError> {
+        Ok(None)
     }
 
     async fn deliveries(&self, _: Option<&str>) -> Result<DeliveryPage, PortError> {

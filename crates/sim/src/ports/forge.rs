@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
+use tidegate_core::event::{GitRef, HeadCommit};
 use tidegate_core::ids::{CommitSha, RepositoryId};
 use tidegate_core::report::Check;
 use tidegate_engine::ports::{
@@ -99,6 +100,24 @@ impl Forge for World {
         let listed =
             refs.into_iter().filter_map(|(name, sha)| Some(ListedRef { name, target: CommitSha::new(sha).ok()? }));
         Ok(listed.filter(|listed| !listed.target.is_zero()).collect())
+    }
+
+    async fn head_commit(
+        &self,
+        repository: &RepositorySource,
+        git_ref: &GitRef,
+    ) -> Result<Option<HeadCommit>, PortError> {
+        let fate = self.before(Side::Forge).await?;
+        let at = lock(&self.git).repos.get(&repository.id).and_then(|repo| repo.refs.get(&git_ref.full()).cloned());
+        self.after(fate).await?;
+        let id = at.and_then(|sha| CommitSha::new(sha).ok()).filter(|sha| !sha.is_zero());
+        Ok(id.map(|id| HeadCommit {
+            id,
+            message: "a change".to_owned(),
+            author_name: "Ann".to_owned(),
+            author_email: "ann@example.com".to_owned(),
+            skip: None,
+        }))
     }
 
     async fn deliveries(&self, _: Option<&str>) -> Result<DeliveryPage, PortError> {
