@@ -37,7 +37,7 @@ pub struct Push {
 pub struct HeadCommit {
     /// The commit; differs from [`Push::after`] for an annotated tag.
     pub id: CommitSha,
-    /// Its message, cut at [`MESSAGE_LIMIT`].
+    /// Its message, cut at [`MESSAGE_LIMIT`](super::MESSAGE_LIMIT).
     pub message: String,
     /// Author's name.
     pub author_name: String,

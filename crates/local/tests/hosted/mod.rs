@@ -102,6 +102,10 @@ impl Forge for Hub {
         not_asked()
     }
 
+    async fn head_commit(&self, _: &RepositorySource, _: &GitRef) -> Result<Option<HeadCommit>, PortError> {
+        not_asked()
+    }
+
     async fn deliveries(&self, _: Option<&str>) -> Result<DeliveryPage, PortError> {
         not_asked()
     }
