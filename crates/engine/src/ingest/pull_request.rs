@@ -162,22 +162,7 @@ impl Engine {
     ) -> Result<Result<BuildId, String>, Error> {
         let Plan { pull, repository, .. } = plan;
         let facts = self.pull_facts(repository, pull);
-        let mut trigger = plan.anew.clone();
-        if trigger.is_none() {
-            let there = self.newest_at(repository.id, &pull.head.commit, Some(&plan.git_ref)).await?;
-            match there.into_iter().find(|b| b.facts.pipeline == pipeline.slug) {
-                Some(build) if self.joins(&build, &facts, plan, repository, pipeline).await? => {
-                    let input = Input::PullRequest(Box::new(facts));
-                    self.tell(&Actor::Build(build.facts.id.clone()), &input).await?;
-                    return Ok(Ok(build.facts.id));
-                }
-                // What this delivery made itself, before somebody fell over; or a build that says something else.
-                Some(build) if build.pull_request() == Some(&facts) => return Ok(Ok(build.facts.id)),
-                Some(_) => trigger = Some(own_trigger(pull, delivery)),
-                None => {}
-            }
-        }
-        let wanted = Wanted {
+        let mut wanted = Wanted {
             git_ref: Some(plan.git_ref.clone()),
             commit: pull.head.commit.clone(),
             asked: pull.head.commit.to_string(),
@@ -191,13 +176,49 @@ impl Engine {
             origin: Some(Box::new(Origin {
                 event: "pull_request".to_owned(),
                 action: pull.action.name().to_owned(),
-                pull_request: Some(facts),
+                pull_request: Some(facts.clone()),
                 merge_queue: None,
             })),
-            ..Wanted::new("webhook", trigger.unwrap_or_else(|| plan.trigger.clone()))
+            ..Wanted::new("webhook", plan.anew.clone().unwrap_or_else(|| plan.trigger.clone()))
         };
-        let made = self.make_if_there(repository, pipeline, &wanted).await?;
-        if let (Ok(newest), true) = (&made, pull.is_fork()) {
+        if plan.anew.is_none() {
+            let there = self.newest_at(repository.id, &pull.head.commit, Some(&plan.git_ref)).await?;
+            let build = match there.into_iter().find(|b| b.facts.pipeline == pipeline.slug) {
+                Some(build) => build,
+                None => {
+                    let id = match self.make_expiring(plan, pipeline, &wanted).await? {
+                        Ok(id) => id,
+                        Err(why) => return Ok(Err(why)),
+                    };
+                    // The push may have made it at the same time, without knowing of the pull request.
+                    match self.load::<Build>(&keys::build(&id)).await? {
+                        Some(build) => build.body,
+                        None => return Ok(Ok(id)),
+                    }
+                }
+            };
+            if build.pull_request() == Some(&facts) {
+                return Ok(Ok(build.facts.id));
+            }
+            if self.joins(&build, &facts, plan, repository, pipeline).await? {
+                let input = Input::PullRequest(Box::new(facts));
+                self.tell(&Actor::Build(build.facts.id.clone()), &input).await?;
+                return Ok(Ok(build.facts.id));
+            }
+            wanted.trigger = own_trigger(pull, delivery);
+        }
+        self.make_expiring(plan, pipeline, &wanted).await
+    }
+
+    /// Makes a build of a pull request; with it, what older commits of a fork's wait for is over.
+    async fn make_expiring(
+        &self,
+        plan: &Plan<'_>,
+        pipeline: &PipelineSettings,
+        wanted: &Wanted,
+    ) -> Result<Result<BuildId, String>, Error> {
+        let made = self.make_if_there(plan.repository, pipeline, wanted).await?;
+        if let (Ok(newest), true) = (&made, plan.pull.is_fork()) {
             self.expire_approvals(plan, pipeline, newest).await?;
         }
         Ok(made)
@@ -215,8 +236,6 @@ impl Engine {
     ) -> Result<bool, Error> {
         match build.pull_request() {
             Some(known) if known.number != facts.number || known.base_branch != facts.base_branch => return Ok(false),
-            // As far as it was told, nothing has changed.
-            Some(known) if known == facts => return Ok(true),
             Some(_) | None => {}
         }
         // What is not planned yet will be planned by what is known then; and trust is never other than it was.

@@ -120,19 +120,14 @@ fn head_side(raw: Option<&str>) -> Result<PullHead, String> {
     let (branch, commit, repository) = side("head", raw)?;
     let [user, label] = raw.and_then(|raw| members(raw, ["user", "label"]).ok()?).unwrap_or_default();
     let label = label.and_then(text);
+    let full_name =
+        repository.and_then(|raw| inner_text(raw, "full_name", 256)).and_then(|name| RepositoryName::new(name).ok());
     let owner = user
         .and_then(|raw| inner_text(raw, "login", PERSON_LIMIT))
         .or_else(|| label.as_deref()?.split_once(':').map(|(owner, _)| truncate(owner, PERSON_LIMIT)))
+        .or_else(|| full_name.as_ref()?.as_str().split_once('/').map(|(owner, _)| owner.to_owned()))
         .unwrap_or_else(|| "unknown".to_owned());
-    Ok(PullHead {
-        commit,
-        branch,
-        owner,
-        repository: repository.and_then(inner_id).map(RepositoryId),
-        full_name: repository
-            .and_then(|raw| inner_text(raw, "full_name", 256))
-            .and_then(|name| RepositoryName::new(name).ok()),
-    })
+    Ok(PullHead { commit, branch, owner, repository: repository.and_then(inner_id).map(RepositoryId), full_name })
 }
 
 pub(super) fn merge_group(action: &str, json: &str) -> Understood {
