@@ -18,6 +18,8 @@ pub struct Hub {
     pub limits: Limits,
     /// What happens to the next requests, one each, before they are looked at.
     pub faults: VecDeque<Fault>,
+    /// What happens to the next request whose path has this in it.
+    pub fault_at: Option<(&'static str, Fault)>,
     /// Where it is reached, for links: `https://github.example.com`.
     pub web: String,
     /// Where its API is reached.

@@ -173,7 +173,8 @@ impl Hub {
     /// Answers a request.
     pub fn answer(&mut self, now: u64, request: &Request<'_>) -> Answer {
         let body: Value = serde_json::from_slice(request.body).unwrap_or_default();
-        let fault = self.faults.pop_front();
+        let here = self.fault_at.take_if(|(part, _)| request.path.contains(*part)).map(|(_, fault)| fault);
+        let fault = here.or_else(|| self.faults.pop_front());
         let (lane, mut answer) = match fault {
             Some(Fault::Refused(status)) => (String::new(), refuse(status, "something is wrong")),
             Some(Fault::Limited(seconds)) => {
