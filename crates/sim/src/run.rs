@@ -100,7 +100,7 @@ fn story(world: &World) {
         let (world, done) = (world.clone(), std::sync::Arc::clone(&done));
         let push = world.clone();
         world.spawn(async move {
-            push.push_all().await;
+            push.push_all(push.plan.builds).await;
             done.store(true, Ordering::Relaxed);
         });
     }
@@ -114,7 +114,18 @@ fn story(world: &World) {
     while world.plan.even.is_some() && !world.unfinished().is_empty() && world.now() < until {
         world.exec.run_until(world.now() + MINUTE, failed.clone());
     }
-    // Good times: whatever was left in a mess must come right by itself.
+    good_times(world, &failed);
+    if world.lasts() && lock(&world.ledger).violations.is_empty() {
+        world.second_act(failed.clone());
+        good_times(world, &failed);
+        if lock(&world.ledger).violations.is_empty() {
+            world.check_retention();
+        }
+    }
+}
+
+/// Whatever was left in a mess must come right by itself, and then be right.
+fn good_times(world: &World, failed: &(impl FnMut() -> bool + Clone)) {
     world.calm.store(true, Ordering::Relaxed);
     world.event(|| "the faults stop".to_owned());
     let until = world.now() + LIVENESS;

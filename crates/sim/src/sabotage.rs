@@ -5,14 +5,14 @@ use std::str::FromStr;
 
 use bytes::Bytes;
 use tidegate_core::attempt::{Attempt, Cause, Phase};
-use tidegate_core::build::{self, Build, Cells};
+use tidegate_core::build::{self, Build, BuildState, Cells, JobState, TriggerEnd};
 use tidegate_core::fleet;
 use tidegate_core::group;
 use tidegate_core::wire::envelope;
 use tidegate_engine::ports::{Expect, Key, LaunchRequest, Page, Put, Record, Version};
 
 use crate::exec::lock;
-use crate::world::World;
+use crate::world::{MINUTE, Side, World};
 
 macro_rules! sabotages {
     ($($variant:ident $name:literal $invariants:literal $what:literal,)+) => {
@@ -55,9 +55,27 @@ sabotages! {
     DeadLettersUnseen "dead-letters-unseen" "I9 I1" "nobody looks at the dead letters",
     CancelIgnoredWhileQueued "cancel-ignored-while-queued" "I10" "a cancel does not end attempts that nobody has",
     CancelMarkLost "cancel-mark-lost" "I10" "the mark on a held attempt that it is cancelled is not written",
-    LossCountedAsFailure "loss-counted-as-failure" "I11" "a lost machine is told to the build as a failure of the job",
+    LossCountedAsFailure "loss-counted-as-failure" "I11 I20" "a lost machine is told to the build as a failure of the job",
     BusyMachineEnded "busy-machine-ended" "I11" "a machine that works is taken for gone",
     ResultBeforeUploads "result-before-uploads" "I12" "a result is applied before the uploads that its job made",
+    LateStatusStands "late-status-stands" "I8" "a report step that slept tells an old status last, and nobody doubts it",
+    PlanOfAnotherCommit "plan-of-another-commit" "I3" "a build is made with the pipeline file of where its branch points by then",
+    LinesPublishedAgain "lines-published-again" "I6" "lines that were used up are published again, and believed",
+    LaunchAfterSleep "launch-after-sleep" "I6" "a step that slept makes the launch that it had decided before",
+    IntentGivenUp "intent-given-up" "I6" "a launch is made by two at once, of whom one may give it up",
+    OpenedByNobody "opened-by-nobody" "I13 I3" "a step that waits for a person is open when it is reached",
+    FormNotWritten "form-not-written" "I13" "what a person filled in is not in the meta-data",
+    TriggeredFailurePasses "triggered-failure-passes" "I14" "a step is told that its build passed, which failed",
+    TriggerDepthForgotten "trigger-depth-forgotten" "I14" "builds do not know how many made each other",
+    SlotMadeTwice "slot-made-twice" "I15" "two who look at a schedule do not find each other's build",
+    SlotNotedFirst "slot-noted-first" "I15" "a slot is written down as dealt with before its build is made",
+    OlderEndsNewer "older-ends-newer" "I16" "builds that are known of a branch are taken for newer",
+    NoticeRecordedFirst "notice-recorded-first" "I17" "a service counts as told before it is told",
+    DeletedTooEarly "deleted-too-early" "I18" "builds are deleted minutes after their end",
+    DeletedInPart "deleted-in-part" "I18" "what was reported of a build stays when the build is deleted",
+    WhyOfOldRecords "why-of-old-records" "I19" "who asks why is told what was true before a machine took the job",
+    RuleUsesForgotten "rule-uses-forgotten" "I20" "how often a rule of `retry` was used is forgotten",
+    RebuiltAtTheHead "rebuilt-at-the-head" "I1" "a build that is to be made again is made of where its branch points by then",
 }
 
 impl FromStr for Sabotage {
@@ -70,6 +88,15 @@ impl FromStr for Sabotage {
             .find(|s| s.name() == name)
             .ok_or_else(|| format!("`{name}` is not one of {}", known()))
     }
+}
+
+/// Changes a record whose type is nobody else's business.
+fn edit(bytes: &Bytes, change: impl FnOnce(&mut serde_json::Map<String, serde_json::Value>)) -> Bytes {
+    let mut record: serde_json::Value = serde_json::from_slice(bytes).unwrap_or_default();
+    if let Some(body) = record.get_mut("body").and_then(serde_json::Value::as_object_mut) {
+        change(body);
+    }
+    Bytes::from(record.to_string())
 }
 
 fn reseal<T: serde::Serialize>(body: &T) -> Bytes {
@@ -140,6 +167,51 @@ pub(crate) fn of_put(world: &World, mut put: Put) -> Option<Put> {
                 return None;
             }
         }
+        Sabotage::LateStatusStands if pk.starts_with("report/") => {
+            let record = envelope::open::<tidegate_engine::ReportRecord>(&put.body);
+            if record.is_ok_and(|r| !r.posted && !r.telling && r.refused.is_none()) {
+                return None;
+            }
+            put.body = edit(&put.body, |body| {
+                body.remove("telling");
+                body.remove("doubtful_until");
+            });
+        }
+        Sabotage::IntentGivenUp if pk.starts_with("fleet/") => {
+            if let Ok(mut fleet) = envelope::open::<fleet::Fleet>(&put.body) {
+                let launches = fleet.pools.values_mut().flat_map(|pool| &mut pool.launches);
+                launches.for_each(|launch| launch.ask_after = tidegate_core::time::Timestamp(0));
+                put.body = reseal(&fleet);
+            }
+        }
+        Sabotage::OpenedByNobody
+        | Sabotage::TriggerDepthForgotten
+        | Sabotage::RuleUsesForgotten
+        | Sabotage::RebuiltAtTheHead
+            if pk.starts_with("build/") =>
+        {
+            if let Ok(mut build) = envelope::open::<Build>(&put.body) {
+                of_build(world, sabotage, &mut build);
+                put.body = reseal(&build);
+            }
+        }
+        Sabotage::FormNotWritten if pk.starts_with("meta/") => return None,
+        Sabotage::TriggeredFailurePasses if pk.starts_with("inbox/build/") => {
+            if let Ok(build::Input::Triggered { job, number, end: TriggerEnd::Ended(BuildState::Failed) }) =
+                envelope::open::<build::Input>(&put.body)
+            {
+                let end = TriggerEnd::Ended(BuildState::Passed);
+                put.body = reseal(&build::Input::Triggered { job, number, end });
+            }
+        }
+        Sabotage::SlotMadeTwice if pk.starts_with("buildkey/") && world.looks_at_schedules() => {
+            put.expect = Expect::Any
+        }
+        Sabotage::NoticeRecordedFirst if pk.starts_with("notice/") => {
+            put.body = edit(&put.body, |body| {
+                body.insert("told".to_owned(), true.into());
+            });
+        }
         Sabotage::BusyMachineEnded if pk == "inbox/fleet" => {
             if let Ok(fleet::Input::Seen { asked_at, mut alive, mut gone, taken, beats }) =
                 envelope::open::<fleet::Input>(&put.body)
@@ -158,6 +230,72 @@ pub(crate) fn of_put(world: &World, mut put: Put) -> Option<Put> {
     Some(put)
 }
 
+/// What is really in the record of a build.
+fn of_build(world: &World, sabotage: Sabotage, build: &mut Build) {
+    match sabotage {
+        Sabotage::OpenedByNobody => {
+            let blocked = build.cells.iter_mut().filter(|cell| cell.state == JobState::Blocked);
+            blocked.for_each(|cell| cell.state = JobState::Unblocked);
+        }
+        Sabotage::RuleUsesForgotten => build.cells.iter_mut().for_each(|cell| cell.rule_uses.clear()),
+        Sabotage::TriggerDepthForgotten => {
+            if let Some(by) = &mut build.facts.triggered_by {
+                by.depth = 1;
+            }
+        }
+        Sabotage::RebuiltAtTheHead if build.facts.rebuilt_from.is_some() => {
+            let name = build.facts.git_ref.as_ref().map(|r| r.full()).unwrap_or_default();
+            let git = lock(&world.git);
+            let head = git.repos.get(&build.facts.repository).and_then(|repo| repo.refs.get(&name));
+            if let Some(head) = head.and_then(|head| tidegate_core::ids::CommitSha::new(head).ok()) {
+                build.facts.commit = head;
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Whether the pipeline file is read from where the branch points.
+pub(crate) fn reads_the_head(world: &World) -> bool {
+    world.sabotaged(Sabotage::PlanOfAnotherCommit)
+}
+
+/// How long a step is made to sleep, where it has to.
+pub(crate) fn sleeps(world: &World, side: Side) -> Option<u64> {
+    let sleeps = match world.plan.sabotage {
+        Some(Sabotage::LateStatusStands) => side == Side::Forge,
+        Some(Sabotage::LaunchAfterSleep) => side == Side::Queue && world.fleet_step().is_some(),
+        _ => false,
+    };
+    (sleeps && !world.is_calm() && world.draw(|r| r.chance(0.05)))
+        .then(|| world.draw(|r| r.range(3 * MINUTE, 4 * MINUTE)))
+}
+
+/// What time it is for whoever asks.
+pub(crate) fn of_clock(world: &World) -> Option<u64> {
+    world.fleet_step().filter(|_| world.sabotaged(Sabotage::LaunchAfterSleep))
+}
+
+/// Whether a record stays although it is deleted.
+pub(crate) fn of_delete(world: &World, key: &Key) -> bool {
+    if world.sabotaged(Sabotage::DeletedInPart) {
+        return key.pk.starts_with("report/");
+    }
+    if !world.sabotaged(Sabotage::LinesPublishedAgain) || !key.pk.starts_with("demand/") {
+        return false;
+    }
+    let Some((version, body)) = lock(&world.store).find(key).cloned() else { return false };
+    let Ok(line) = envelope::open::<fleet::Demand>(&body) else { return false };
+    // Once: it would go round for ever.
+    if line.released == 0 || world.draw(|r| r.chance(0.5)) {
+        return false;
+    }
+    let again = reseal(&fleet::Demand { released: 0, ..line });
+    let next = Version(version.0.wrapping_add(1));
+    world.write_for_sabotage(Put { key: key.clone(), body: again, expect: Expect::Any, version: next });
+    true
+}
+
 /// What is really read.
 pub(crate) fn of_get(world: &World, key: &Key, found: Option<Record>) -> Option<Record> {
     match world.plan.sabotage {
@@ -170,6 +308,43 @@ pub(crate) fn of_get(world: &World, key: &Key, found: Option<Record>) -> Option<
             let put = Put { key: key.clone(), body, expect: Expect::Any, version };
             world.write_for_sabotage(put);
             None
+        }
+        Some(Sabotage::SlotMadeTwice) if key.pk.starts_with("buildkey/") && world.looks_at_schedules() => None,
+        // And the sweep begins anew each time.
+        Some(Sabotage::DeletedTooEarly) if key.pk.starts_with("retention") => None,
+        Some(Sabotage::SlotNotedFirst) if key.pk.starts_with("schedule/") => {
+            let found = found?;
+            let now = world.timestamp().0;
+            let body = edit(&found.body, |body| {
+                body.insert("last".to_owned(), now.into());
+            });
+            let version = Version(world.draw(crate::rng::Rng::next128));
+            world.write_for_sabotage(Put { key: key.clone(), body, expect: Expect::Any, version });
+            Some(found)
+        }
+        Some(Sabotage::OlderEndsNewer) if key.pk.starts_with("branch/") => {
+            let mut found = found?;
+            found.body = edit(&found.body, |body| {
+                let builds = body.get_mut("builds").and_then(serde_json::Value::as_array_mut);
+                for build in builds.into_iter().flatten() {
+                    build[0] = (build[0].as_u64().unwrap_or(0) + 1_000_000).into();
+                }
+            });
+            Some(found)
+        }
+        Some(Sabotage::LinesPublishedAgain) if world.fleet_step().is_some() => {
+            let mut found = found?;
+            if let (true, Ok(mut build)) = (key.pk.starts_with("build/"), envelope::open::<Build>(&found.body)) {
+                let ended = build.cells.iter_mut().filter(|cell| cell.seq > 0);
+                ended.for_each(|cell| cell.state = JobState::Scheduled);
+                found.body = reseal(&build);
+            } else if let (true, Ok(mut attempt)) =
+                (key.pk.starts_with("attempt/"), envelope::open::<Attempt>(&found.body))
+            {
+                attempt.phase = Phase::Queued;
+                found.body = reseal(&attempt);
+            }
+            Some(found)
         }
         Some(Sabotage::HolderNotChecked) if key.pk.starts_with("attempt/") => {
             let mut record = found?;
@@ -202,6 +377,15 @@ pub(crate) fn of_page(world: &World, pk: &str, mut page: Page) -> Page {
             page
         }
         Some(Sabotage::LetterLost) if pk == "active/0" => Page::default(),
+        Some(Sabotage::WhyOfOldRecords) if pk.starts_with("attempt/") => {
+            for record in &mut page.records {
+                if let Ok(mut attempt) = envelope::open::<Attempt>(&record.body) {
+                    attempt.phase = Phase::Queued;
+                    record.body = reseal(&attempt);
+                }
+            }
+            page
+        }
         _ => page,
     }
 }

@@ -13,7 +13,8 @@ use tidegate_engine::conformance::{self, Report, Trial, Violation};
 use tidegate_engine::ports::RepositorySource;
 
 use crate::exec::lock;
-use crate::faults::{Fault, Faults};
+use crate::faults::{Fault, Faults, Rates};
+use crate::interrupted::{self, compare};
 use crate::run::run;
 use crate::sabotage::Sabotage;
 use crate::world::{Accident, Plan, SECOND, Trace, World, pool_name};
@@ -245,6 +246,60 @@ fn stalls_at_single_places_change_nothing() {
     for at in (0..points).step_by(usize::try_from(points / 40).unwrap()) {
         holds(Plan { accident: Some(Accident::Stall(at)), ..small.clone() });
     }
+}
+
+/// A world with a second act, in which what was built in the first is old and is deleted.
+#[test]
+fn old_builds_are_deleted_and_no_others() {
+    let outcome = run(plan(10, 30));
+    assert!(outcome.counts.get("old builds deleted").is_some_and(|n| *n > 20), "{:?}", outcome.counts);
+    holds(plan(10, 30));
+}
+
+/// Everything that the worlds are made of happens in them: what never happens is not checked.
+#[test]
+fn the_worlds_have_everything_in_them() {
+    let wanted = [
+        "people: a build is made again",
+        "people: a build is retried",
+        "people: a cancel is acknowledged",
+        "people: a step is opened",
+        "people: ask why",
+        "services: told",
+        "builds of schedules",
+        "builds of trigger steps",
+        "builds skipped for newer ones",
+        "builds canceled for newer ones",
+    ];
+    let mut seen = std::collections::BTreeMap::<&str, u64>::new();
+    for seed in 21..=26 {
+        let counts = run(plan(seed, 60)).counts;
+        counts.into_iter().for_each(|(what, n)| *seen.entry(what).or_default() += n);
+    }
+    for what in wanted {
+        assert!(seen.contains_key(what), "`{what}` never happened");
+    }
+}
+
+const RATES: Rates = Rates { interrupted: 0.2, doubled: 0.05, failing: 0.02 };
+
+/// `tidegate-sim interrupted` compares more of them.
+#[test]
+fn builds_end_as_they_do_without_faults() {
+    let compared = compare(&interrupted::plan(1, 6, 20, RATES), RATES);
+    assert_eq!(compared.mismatches, Vec::<String>::new());
+    assert_eq!(compared.builds, 6);
+    for what in ["cloud: a machine is taken at its work", "queue: sent twice", "store: throttled", "store: answer lost"]
+    {
+        assert!(compared.count(what) > 0, "`{what}` never happened");
+    }
+}
+
+/// A machine that is taken counts as a failure of its job: that is seen.
+#[test]
+fn builds_that_end_otherwise_with_faults_are_noticed() {
+    let plan = Plan { sabotage: Some(Sabotage::LossCountedAsFailure), ..interrupted::plan(1, 6, 20, RATES) };
+    assert!(!compare(&plan, RATES).mismatches.is_empty());
 }
 
 /// The quick ones; `tidegate-sim sabotage` tries all.

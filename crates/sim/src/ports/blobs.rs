@@ -132,6 +132,7 @@ impl Blobs for World {
         check(key)?;
         let fate = self.before(Side::Blobs).await?;
         lock(&self.blobs).blobs.remove(key);
+        self.observe_deletion(key, None);
         self.after(fate).await
     }
 

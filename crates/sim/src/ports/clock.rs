@@ -5,12 +5,16 @@ use tidegate_core::time::Timestamp;
 use tidegate_engine::ports::{Clock, Ids};
 
 use crate::exec::micros;
+use crate::sabotage;
 use crate::world::World;
 
 #[async_trait]
 impl Clock for World {
     fn now(&self) -> Timestamp {
-        self.timestamp()
+        match sabotage::of_clock(self) {
+            Some(at) => self.timestamp_at(at),
+            None => self.timestamp(),
+        }
     }
 
     async fn sleep(&self, span: Duration) {

@@ -89,7 +89,7 @@ impl World {
         self.observe_machine_end(id, how, life);
     }
 
-    fn launch_now(&self, request: &LaunchRequest) -> Result<Launched, PortError> {
+    fn launch_now(&self, request: &LaunchRequest, slept: bool) -> Result<Launched, PortError> {
         {
             let cloud = lock(&self.cloud);
             if let Some(asked) = cloud.launches.get(&request.token) {
@@ -116,7 +116,7 @@ impl World {
             self.count("cloud: fewer than asked for");
             count = self.draw(|r| u32::try_from(r.range(1, u64::from(count))).unwrap_or(1));
         }
-        self.observe_launch(&request.pool, &request.token, count);
+        self.observe_launch(&request.pool, &request.token, count, slept);
         let mut ids = Vec::new();
         for _ in 0..count {
             let hard_stop = micros(request.hard_stop) * if self.sabotaged(Sabotage::NoHardStop) { 50 } else { 1 };
@@ -157,9 +157,12 @@ impl World {
 #[async_trait]
 impl Fleet for World {
     async fn launch(&self, request: &LaunchRequest) -> Result<Launched, PortError> {
+        let asked_at = self.now();
         let fate = self.before(Side::Cloud).await?;
         let request = sabotage::of_launch(self, request);
-        let answer = self.launch_now(&request);
+        // A task that falls asleep in the call itself cannot know how late it is.
+        let slept = self.now() > asked_at + SECOND;
+        let answer = self.launch_now(&request, slept);
         if self.fault(Fault::LaunchLost, 0.08) {
             self.count("cloud: launched, answer lost");
             return Err(PortError::retry("simulated: the launch was not answered"));

@@ -6,6 +6,7 @@ use tidegate_core::ids::{CommitSha, RepositoryId};
 use tidegate_engine::ports::{CommitInfo, FileAt, PortError, Repositories, RepositorySource};
 
 use crate::exec::lock;
+use crate::sabotage;
 use crate::world::{Side, World};
 
 /// A repository: files of commits, what they follow, and where refs point.
@@ -55,11 +56,13 @@ impl Repositories for World {
         &self,
         repository: &RepositorySource,
         commit: &CommitSha,
-        _git_ref: Option<&str>,
+        git_ref: Option<&str>,
         paths: &[&str],
     ) -> Result<Vec<FileAt>, PortError> {
+        let head = sabotage::reads_the_head(self);
         self.with_repo(repository, |repo| {
-            let tree = files(repo, commit)?;
+            let head = git_ref.filter(|_| head).and_then(|name| CommitSha::new(repo.refs.get(name)?).ok());
+            let tree = files(repo, head.as_ref().unwrap_or(commit))?;
             if paths.iter().any(|path| tree.get(*path).is_some_and(|content| content.len() > 1 << 20)) {
                 return Err(PortError::reject("a file over 1 MiB"));
             }

@@ -259,12 +259,17 @@ impl Store for World {
             return Err(PortError::reject("a removal that expects nothing"));
         }
         let fate = self.before(Side::Store).await?;
-        let done = {
+        let done = if sabotage::of_delete(self, key) {
+            Ok(())
+        } else {
             let mut state = lock(&self.store);
             if state.find(key).is_some() && !state.holds(key, expect) {
                 Err(PortError::Conflict)
             } else {
+                let body = state.find(key).map(|(_, body)| body.clone());
                 state.remove(key);
+                drop(state);
+                self.observe_deletion(&key.pk, body.as_ref());
                 Ok(())
             }
         };

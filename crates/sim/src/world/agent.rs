@@ -9,7 +9,7 @@ use futures_util::future::{Either, select};
 use tidegate_core::attempt::Cause;
 use tidegate_core::ids::{AttemptId, InstanceId, PoolName, derived_uuid};
 use tidegate_core::wire::gate::{
-    AgentState, Assignment, Beat, CancelReason, Next, NextAnswer, Outcome, ReportResult, Start, Upload,
+    AgentState, Assignment, Beat, CancelReason, Next, NextAnswer, Outcome, ReportResult, Start, Upload, log_chunk_key,
 };
 use tidegate_core::wire::job::{MetaData, MetaDataAsk};
 use tidegate_engine::Engine;
@@ -18,6 +18,7 @@ use tidegate_engine::gate::{Caller, GateError};
 use crate::exec::{Notify, lock, micros, timeout};
 use crate::faults::Fault;
 use crate::ports::Death;
+use crate::sabotage::Sabotage;
 use crate::world::{MINUTE, PROCESSES, SECOND, SELF_KILL, World};
 
 const CALL_TIME: Duration = Duration::from_secs(10);
@@ -114,7 +115,8 @@ impl World {
         let later = |what: &'static str, act: fn(&World, &InstanceId)| {
             let (world, me) = (self.clone(), id.clone());
             // Where it is to hit so many machines, it must come while they live: none leaves before it was idle for that long.
-            let within = if self.plan.even.is_some() { 90 * SECOND } else { 20 * MINUTE };
+            let soon = self.plan.even.is_some() || self.sabotaged(Sabotage::LateResultAccepted);
+            let within = if soon { 90 * SECOND } else { 20 * MINUTE };
             let at = self.draw(|r| r.range(0, within));
             self.spawn(async move {
                 world.sleep(at).await;
@@ -134,10 +136,13 @@ impl World {
             tasks.push(later("cloud: a machine freezes", World::freeze));
         }
         // Where a machine that is cut off is to be buried alive, more of them are.
-        let cut_off = if self.sabotaged(crate::sabotage::Sabotage::ImpatientWithSilence) { 0.6 } else { 0.1 };
+        let more = matches!(self.plan.sabotage, Some(Sabotage::ImpatientWithSilence | Sabotage::LateResultAccepted));
+        let cut_off = if more { 0.6 } else { 0.1 };
         if self.fault(Fault::Partition, cut_off) {
             tasks.push(later("cloud: a machine is cut off", |w, i| {
-                let span = w.draw(|r| (r.lognormal(60.0, 1.5).clamp(1.0, 3600.0) * SECOND as f64) as u64);
+                // Results come late where an agent is cut off until it gives up.
+                let median = if w.sabotaged(Sabotage::LateResultAccepted) { 200.0 } else { 60.0 };
+                let span = w.draw(|r| (r.lognormal(median, 1.5).clamp(1.0, 3600.0) * SECOND as f64) as u64);
                 let until = w.now() + span;
                 if let Some(machine) = lock(&w.cloud).machines.get_mut(i) {
                     machine.cut_off_until = until;
@@ -189,8 +194,9 @@ impl Agent {
         let world = &self.world;
         let travel = world.draw(|r| r.range(500, 20_000));
         world.sleep(travel).await;
+        let late = if world.sabotaged(Sabotage::LateResultAccepted) { 0.9 } else { 0.3 };
         if world.cut_off(&self.id) || world.fault(Fault::CallLost, 0.004) {
-            if world.fault(Fault::CallLost, 0.3) {
+            if world.fault(Fault::CallLost, late) {
                 world.count("gate: a call is on its way for long");
                 self.deliver_late(&call);
             }
@@ -379,6 +385,10 @@ impl Agent {
                 async move { engine.result(&caller, &result).await }
             })
             .await;
+        if self.world.lasts() {
+            let chunk = log_chunk_key(attempt, 0);
+            lock(&self.world.blobs).blobs.insert(chunk, bytes::Bytes::from_static(b"what it wrote"));
+        }
         if let Ok(answer) = answer {
             self.world.observe_result(&self.id, &result, answer.accepted);
         }

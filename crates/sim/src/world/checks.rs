@@ -42,9 +42,9 @@ fn died_under(tries: &BTreeMap<u32, Tried>) -> usize {
 
 impl World {
     /// What a build that is said to have passed lacks.
-    pub(crate) fn why_not_green(&self, id: &BuildId) -> Option<String> {
+    pub(crate) fn why_not_green(&self, id: &BuildId) -> Option<(&'static str, String)> {
         let ledger = lock(&self.ledger);
-        let Some(made) = ledger.builds.get(id).cloned() else { return Some("it was never made".to_owned()) };
+        let Some(made) = ledger.builds.get(id).cloned() else { return Some(("I3", "it was never made".to_owned())) };
         // How often each job really ended well.
         let mut done: BTreeMap<&str, usize> = BTreeMap::new();
         for tries in made.attempts.values() {
@@ -72,10 +72,10 @@ impl World {
         };
         let text = lock(&self.texts_of_commits).get(&made.commit).copied().flatten();
         if let Some(key) = text.and_then(lacks) {
-            return Some(format!("its job {key} never ended well"));
+            return Some(("I3", format!("its job {key} never ended well")));
         }
         if let Some(what) = text.and_then(|text| self.lacks_of_triggers(id, &made, text)) {
-            return Some(what);
+            return Some(("I14", what));
         }
         for (job, tries) in &made.attempts {
             // Uploads of attempts that were lost to us are made again.
@@ -83,7 +83,8 @@ impl World {
                 let counts = tries.keys().next_back() == Some(number) || tried.accepted.is_some();
                 for text in tried.uploads.iter().filter(|_| counts) {
                     if let Some(key) = lacks(*text) {
-                        return Some(format!("attempt {job}/{number} uploaded the job {key}, which never ended well"));
+                        let what = format!("attempt {job}/{number} uploaded the job {key}, which never ended well");
+                        return Some(("I12", what));
                     }
                 }
             }
@@ -193,11 +194,16 @@ impl World {
         wrong.into_iter().for_each(|(invariant, what)| self.violate(invariant, what));
     }
 
-    fn check_build(&self, id: &BuildId, made: &Made, build: &Build, wrong: &mut Vec<(&'static str, String)>) {
+    pub(crate) fn check_build(
+        &self,
+        id: &BuildId,
+        made: &Made,
+        build: &Build,
+        wrong: &mut Vec<(&'static str, String)>,
+    ) {
         match build.state {
             BuildState::Passed => {
-                if let Some(what) = self.why_not_green(id) {
-                    let invariant = if what.contains("uploaded") { "I12" } else { "I3" };
+                if let Some((invariant, what)) = self.why_not_green(id) {
                     wrong.push((invariant, format!("build {id} passed: {what}")));
                 }
             }

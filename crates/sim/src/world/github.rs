@@ -53,8 +53,8 @@ impl World {
         }
     }
 
-    /// Pushes all moves of the plan; returns when the last one has happened.
-    pub(crate) async fn push_all(&self) {
+    /// Pushes so many moves; returns when the last one has happened.
+    pub(crate) async fn push_all(&self, moves: usize) {
         let deps = self.webhook();
         if self.plan.even.is_some() {
             return self.push_each(&deps).await;
@@ -63,7 +63,7 @@ impl World {
         let mut heads: BTreeMap<(u64, String), (String, String)> = BTreeMap::new();
         let repositories: u64 = if self.plan.small { 1 } else { 3 };
         let pace = if self.plan.small { 8.0 } else { 14.0 };
-        for number in 0..self.plan.builds {
+        for number in 0..moves {
             let gap = self.draw(|r| (r.lognormal(pace * 0.6, 1.0).clamp(0.0, 600.0) * SECOND as f64) as u64);
             self.sleep(gap).await;
             let odd = !self.plan.small && self.draw(|r| r.chance(0.03));

@@ -17,7 +17,6 @@ use tidegate_core::wire::gate::ReportResult;
 use tidegate_engine::ports::Key;
 
 use crate::exec::{lock, micros};
-use crate::faults::Fault;
 use crate::ports::Death;
 use crate::sabotage::Sabotage;
 use crate::world::listeners::Told;
@@ -96,6 +95,8 @@ pub(crate) struct Made {
     pub(crate) source: String,
     pub(crate) trust: Trust,
     pub(crate) made_at: u64,
+    /// When something became of one of its attempts, last.
+    pub(crate) active_at: u64,
     /// The build whose trigger step made it, and how many are above it.
     pub(crate) parent: Option<BuildId>,
     pub(crate) depth: u32,
@@ -214,6 +215,11 @@ impl World {
             self.violate("I2", format!("a forged delivery made build {}", facts.id));
         }
         self.observe_origin(facts);
+        match facts.source.as_str() {
+            "schedule" => self.count("builds of schedules"),
+            "trigger_job" => self.count("builds of trigger steps"),
+            _ => {}
+        }
         let parent = facts.triggered_by.as_ref().map(|by| by.build.clone());
         let above = parent.as_ref().and_then(|id| lock(&self.ledger).builds.get(id).map(|parent| parent.depth));
         let made = Made {
@@ -226,6 +232,7 @@ impl World {
             source: facts.source.clone(),
             trust: facts.trust,
             made_at: self.now(),
+            active_at: self.now(),
             depth: above.map_or(0, |depth| depth + 1),
             parent,
             openings: BTreeMap::new(),
@@ -262,6 +269,10 @@ impl World {
             return self.violate("I3", format!("attempt {id} of no build"));
         };
         let trust = made.trust;
+        let known = made.attempts.get(&id.job).and_then(|tries| tries.get(&id.number));
+        if known.is_none_or(|tried| tried.place != place) {
+            made.active_at = now;
+        }
         let tries = made.attempts.entry(id.job).or_default();
         let old = tries.get(&id.number).map(|t| t.place.clone());
         let wrong = match (&old, &place) {
@@ -354,17 +365,16 @@ impl World {
         }
     }
 
-    pub(crate) fn observe_launch(&self, pool: &PoolName, token: &str, count: u32) {
+    pub(crate) fn observe_launch(&self, pool: &PoolName, token: &str, count: u32, slept: bool) {
         // The call of a task that slept on its way to the cloud: its intent is forgotten and was made up for. One such is in the
-        // bound (I6, one unresolved intent).
+        // bound (I6, one unresolved intent). A task that slept before the call looks at the clock.
         let intended = |f: &Fleet| f.pools.values().any(|p| p.launches.iter().any(|l| l.token == token));
         let fleet = lock(&self.store).records("fleet/").find_map(|body| envelope::open::<Fleet>(body).ok());
-        if self.plan.faults.has(Fault::Stall)
-            && !self.sabotaged(Sabotage::LaunchWithoutIntent)
-            && !fleet.is_some_and(|f| intended(&f))
-        {
-            self.count("cloud: a forgotten launch is made after all");
-            return;
+        if !self.sabotaged(Sabotage::LaunchWithoutIntent) && !fleet.is_some_and(|f| intended(&f)) {
+            if slept {
+                return self.count("cloud: a forgotten launch is made after all");
+            }
+            return self.violate("I6", format!("{count} machines of `{pool}` launched, which nobody intends any more"));
         }
         let (free, alive) = {
             let cloud = lock(&self.cloud);
@@ -565,9 +575,8 @@ impl World {
     pub(crate) fn observe_status(&self, build: &str, state: StatusState) {
         if state == StatusState::Success
             && let Ok(id) = BuildId::new(build)
-            && let Some(what) = self.why_not_green(&id)
+            && let Some((invariant, what)) = self.why_not_green(&id)
         {
-            let invariant = if what.contains("uploaded") { "I12" } else { "I3" };
             self.violate(invariant, format!("GitHub was told that build {id} passed: {what}"));
         }
     }

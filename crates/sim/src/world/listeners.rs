@@ -35,9 +35,9 @@ impl World {
         };
         self.event(|| format!("notice {target} {id} {told:?}"));
         if told.0 == "passed"
-            && let Some(what) = self.why_not_green(&id)
+            && let Some((invariant, what)) = self.why_not_green(&id)
         {
-            self.violate("I17", format!("{target} was told that build {id} passed: {what}"));
+            self.violate(invariant, format!("{target} was told that build {id} passed: {what}"));
         }
         let only = self.listeners_of(&id).into_iter().find(|(name, _)| *name == target);
         match only {

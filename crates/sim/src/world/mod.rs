@@ -10,8 +10,10 @@ pub(crate) mod manual;
 pub(crate) mod origins;
 pub(crate) mod people;
 pub(crate) mod pipelines;
+pub(crate) mod retention;
 pub(crate) mod rogue;
 pub(crate) mod services;
+mod settings;
 pub(crate) mod supersede;
 
 use std::collections::BTreeMap;
@@ -21,24 +23,19 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tidegate_core::build::Limits;
 use tidegate_core::fleet::{Isolation, Policy, PoolPolicy};
-use tidegate_core::ids::{PipelineSlug, PoolName, RepositoryId, RepositoryName};
-use tidegate_core::schedule::Schedule;
+use tidegate_core::ids::PoolName;
 use tidegate_core::time::Timestamp;
 use tidegate_core::trust::Trust;
-use tidegate_engine::ports::{NoCredentials, RepositorySource};
-use tidegate_engine::{
-    Engine, ForgeSettings, NotifySettings, Pace, PipelineSettings, Ports, ScheduleSettings, Settings, UntrustedSettings,
-};
+use tidegate_engine::ports::NoCredentials;
+use tidegate_engine::{Engine, Ports};
 
 use crate::exec::{Answer, Exec, lock};
 use crate::faults::{Fault, Faults, Rates};
 use crate::ports::{BlobState, CloudState, ForgeState, GitState, QueueState, SecretState, StoreState};
 use crate::rng::Rng;
-use crate::sabotage::Sabotage;
+use crate::sabotage::{self, Sabotage};
 use ledger::Ledger;
-use origins::{TIMETABLES, Timetable};
 use pipelines::Book;
 
 /// When the world begins: 2026-01-01T00:00:00Z, in milliseconds.
@@ -175,6 +172,8 @@ pub(crate) struct Inner {
     pub(crate) counts: Mutex<BTreeMap<&'static str, u64>>,
     /// Which text a commit has; none: the commit cannot be read.
     pub(crate) texts_of_commits: Mutex<BTreeMap<String, Option<usize>>>,
+    /// Steps of the fleet's that run, and when they began; for planted defects.
+    pub(crate) fleet_steps: Mutex<BTreeMap<crate::exec::TaskId, u64>>,
     /// Where each ref points, and where it pointed before.
     pub(crate) pointed: Mutex<BTreeMap<(u64, String), Vec<String>>>,
     /// The rogue machine that asks right now, with its boot id.
@@ -275,6 +274,7 @@ impl World {
             trace: Mutex::default(),
             counts: Mutex::default(),
             texts_of_commits: Mutex::default(),
+            fleet_steps: Mutex::default(),
             pointed: Mutex::default(),
             rogue_asks: Mutex::default(),
             policy,
@@ -285,73 +285,6 @@ impl World {
         }
         world.plant();
         world
-    }
-
-    fn settings(&self) -> Settings {
-        let mut policy = self.policy.clone();
-        match self.plan.sabotage {
-            Some(Sabotage::TrustNotChecked) => {
-                policy.pools.iter_mut().for_each(|p| p.trust = Trust::Trusted);
-            }
-            Some(Sabotage::ImpatientWithSilence) => policy.silence = Duration::from_secs(40),
-            _ => {}
-        }
-        let repositories: Vec<RepositorySource> = repositories(self.plan.small);
-        // One build alone may be as large as the machine can bear.
-        let alone = self.plan.single.is_some();
-        let pipelines = repositories
-            .iter()
-            .enumerate()
-            .map(|(n, r)| {
-                let slug = PipelineSlug::new(format!("pipeline-{n}")).unwrap_or_else(|e| panic!("{e}"));
-                let (skip_intermediate, cancel_intermediate) = supersede::filters(n, self.plan.small);
-                let scheduled =
-                    TIMETABLES.iter().filter(|t| t.pipeline == n && !self.plan.small && self.plan.even.is_none());
-                PipelineSettings {
-                    skip_intermediate,
-                    cancel_intermediate,
-                    schedules: scheduled.map(schedule).collect(),
-                    file: Some("pipeline.yml".to_owned()),
-                    branches: if n == 1 { vec!["!wip-*".to_owned()] } else { Vec::new() },
-                    ..PipelineSettings::new(slug, r.id)
-                }
-            })
-            .collect();
-        Settings {
-            repositories,
-            pipelines,
-            policy,
-            limits: Limits {
-                wait: WAIT,
-                jobs: if alone { usize::MAX } else { Limits::default().jobs },
-                upload_jobs: if alone { usize::MAX } else { Limits::default().upload_jobs },
-                ..Limits::default()
-            },
-            pipeline: if alone { tidegate_pipeline::Limits::CEILING } else { tidegate_pipeline::Limits::default() },
-            grace: Duration::from_secs(5),
-            log_limit: 1 << 20,
-            organization: "sim".to_owned(),
-            base_url: "sim:".to_owned(),
-            delivery_memory: Duration::from_secs(14 * 24 * 3600),
-            retention: Duration::from_secs(90 * 24 * 3600),
-            notify: NotifySettings {
-                webhook_secret: Some(listeners::secret()),
-                slack_url: Some(listeners::SLACK.into()),
-            },
-            look_every: tidegate_core::lost::EVERY,
-            job_checks: tidegate_engine::JobChecks::default(),
-            pace: self.pace(),
-            forge: ForgeSettings::default(),
-            untrusted: UntrustedSettings::default(),
-        }
-    }
-
-    /// The records of these worlds are small: in every other of them all the same every step is followed by a pause.
-    fn pace(&self) -> Pace {
-        match &self.plan.single {
-            None if self.plan.seed.is_multiple_of(2) => Pace { free: 0, rate: 2048, ..Pace::default() },
-            Some(_) | None => Pace::default(),
-        }
     }
 
     /// A new process: nothing of the old one's memory is left.
@@ -406,7 +339,17 @@ impl World {
     }
 
     pub(crate) fn timestamp(&self) -> Timestamp {
-        Timestamp(EPOCH + self.now() / 1000)
+        self.timestamp_at(self.now())
+    }
+
+    pub(crate) fn timestamp_at(&self, now: u64) -> Timestamp {
+        Timestamp(EPOCH + now / 1000)
+    }
+
+    /// When the step of the fleet's that runs now began; none: something else runs.
+    pub(crate) fn fleet_step(&self) -> Option<u64> {
+        let (task, _) = self.exec.current()?;
+        lock(&self.fleet_steps).get(&task).copied()
     }
 
     pub(crate) async fn sleep(&self, micros: u64) {
@@ -470,6 +413,9 @@ impl World {
             self.sleep(pause).await;
         }
         if ours {
+            if let Some(span) = sabotage::sleeps(self, side) {
+                self.sleep(span).await;
+            }
             if self.fault(Fault::Stall, 0.000_15) {
                 self.count("a task stalls");
                 let span = self.draw(|r| r.range(5 * SECOND, 4 * MINUTE));
@@ -568,24 +514,4 @@ impl World {
         self.exec.clear();
         lock(&self.engines).clear();
     }
-}
-
-fn schedule(table: &Timetable) -> ScheduleSettings {
-    ScheduleSettings {
-        cron: Schedule::parse(table.cron).unwrap_or_else(|e| panic!("{e}")),
-        branch: Some(table.branch.to_owned()),
-        env: Vec::new(),
-        message: None,
-    }
-}
-
-/// The configured repositories.
-pub(crate) fn repositories(small: bool) -> Vec<RepositorySource> {
-    (0..if small { 1 } else { 3 })
-        .map(|n| RepositorySource {
-            id: RepositoryId(100 + n),
-            full_name: RepositoryName::new(format!("sim/repo-{n}")).unwrap_or_else(|e| panic!("{e}")),
-            clone_url: format!("sim:repo-{n}"),
-        })
-        .collect()
 }

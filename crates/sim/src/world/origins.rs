@@ -141,6 +141,11 @@ impl World {
         }
     }
 
+    /// Whether the task that runs now looks at the schedules.
+    pub(crate) fn looks_at_schedules(&self) -> bool {
+        self.exec.current().is_some_and(|(task, _)| lock(&self.ledger).slots.looks.contains_key(&task))
+    }
+
     fn is_of_slot(&self, facts: &Facts) -> Result<(), String> {
         let now = self.now();
         let id = &facts.id;

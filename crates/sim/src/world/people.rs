@@ -69,7 +69,7 @@ impl World {
         }
     }
 
-    async fn retry(&self, id: &BuildId) {
+    pub(crate) async fn retry(&self, id: &BuildId) {
         match lock(&self.ledger).builds.get_mut(id) {
             Some(made) if !made.cancel_asked => made.retried += 1,
             _ => return,

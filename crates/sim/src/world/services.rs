@@ -1,9 +1,10 @@
 //! What keeps the engine going: consumers of its queues, timers that sweep, and the bad days of what it depends on.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tidegate_engine::INGEST;
+use tidegate_engine::{Engine, INGEST};
 
 use crate::exec::lock;
 use crate::faults::Fault;
@@ -46,7 +47,17 @@ impl World {
                     {
                         delivery.taken_at = Some(world.now());
                     }
-                    let handled = world.call(|engine| async move { engine.handle(queue, &message).await }).await;
+                    let here = world.clone();
+                    let work = |engine: Arc<Engine>| async move {
+                        if here.plan.sabotage.is_some()
+                            && message.body == "fleet"
+                            && let Some((task, _)) = here.exec.current()
+                        {
+                            lock(&here.fleet_steps).insert(task, here.now());
+                        }
+                        engine.handle(queue, &message).await;
+                    };
+                    let handled = world.call(work).await;
                     if let (Some(guid), Some(())) = (guid, handled)
                         && lock(&world.store)
                             .find(&tidegate_engine::ports::Key::new(format!("delivery/{guid}"), "delivery"))

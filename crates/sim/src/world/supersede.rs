@@ -72,6 +72,11 @@ impl World {
 
     /// What is wrong with the end of a build that no job of its own has brought about.
     pub(crate) fn check_superseded(&self, id: &BuildId, made: &Made, build: &Build) -> Option<String> {
+        match build.state {
+            BuildState::Skipped => self.count("builds skipped for newer ones"),
+            BuildState::Canceled if !made.cancel_asked => self.count("builds canceled for newer ones"),
+            _ => {}
+        }
         let runs = || made.attempts.values().flat_map(|tries| tries.values()).filter_map(|tried| tried.run.as_ref());
         match build.state {
             BuildState::Skipped if self.superseded_at(made, |(skip, _)| skip).is_none() => {
