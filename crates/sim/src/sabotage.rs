@@ -1,6 +1,7 @@
 //! Planted defects: each is a lie of an adapter that makes the engine behave as if the defect were in it. The simulator has to
 //! find every one by the invariant that it breaks, or it is worth nothing.
 
+use std::collections::BTreeMap;
 use std::str::FromStr;
 
 use bytes::Bytes;
@@ -8,10 +9,11 @@ use tidegate_core::attempt::{Attempt, Cause, Phase};
 use tidegate_core::build::{self, Build, BuildState, Cells, JobState, TriggerEnd};
 use tidegate_core::fleet;
 use tidegate_core::group;
+use tidegate_core::ids::BuildId;
 use tidegate_core::wire::envelope;
 use tidegate_engine::ports::{Expect, Key, LaunchRequest, Page, Put, Record, Version};
 
-use crate::exec::lock;
+use crate::exec::{TaskId, lock};
 use crate::world::{MINUTE, Side, World};
 
 macro_rules! sabotages {
@@ -73,6 +75,10 @@ sabotages! {
     NoticeRecordedFirst "notice-recorded-first" "I17" "a service counts as told before it is told",
     DeletedTooEarly "deleted-too-early" "I18" "builds are deleted minutes after their end",
     DeletedInPart "deleted-in-part" "I18" "what was reported of a build stays when the build is deleted",
+    KeyOfTheCommit "key-of-the-commit" "I1" "the key of a build has the commit in it that a branch points at by then",
+    BuildReadFirst "build-read-first" "I8" "a report step reads the build before what was told, and may sleep in between",
+    RecordReadFirst "record-read-first" "I10" "a cancel is acknowledged by what a build's record was before its inbox was read",
+    AuditOfOldNews "audit-of-old-news" "I11" "what the cloud said before an audit slept is taken for what it says now",
     WhyOfOldRecords "why-of-old-records" "I19" "who asks why is told what was true before a machine took the job",
     RuleUsesForgotten "rule-uses-forgotten" "I20" "how often a rule of `retry` was used is forgotten",
     RebuiltAtTheHead "rebuilt-at-the-head" "I1" "a build that is to be made again is made of where its branch points by then",
@@ -212,6 +218,19 @@ pub(crate) fn of_put(world: &World, mut put: Put) -> Option<Put> {
                 body.insert("told".to_owned(), true.into());
             });
         }
+        Sabotage::KeyOfTheCommit if pk.starts_with("buildkey/") => put.key.pk = of_the_commit(world, &pk),
+        Sabotage::RecordReadFirst if pk.starts_with("build/") => {
+            if let Some(before) = lock(&world.store).find(&put.key).cloned() {
+                lock(&world.planted).before.insert(pk, before);
+            }
+        }
+        Sabotage::AuditOfOldNews if pk == "inbox/fleet" => {
+            let now = world.timestamp();
+            if let Ok(fleet::Input::Seen { alive, gone, taken, beats, .. }) = envelope::open::<fleet::Input>(&put.body)
+            {
+                put.body = reseal(&fleet::Input::Seen { asked_at: now, alive, gone, taken, beats });
+            }
+        }
         Sabotage::BusyMachineEnded if pk == "inbox/fleet" => {
             if let Ok(fleet::Input::Seen { asked_at, mut alive, mut gone, taken, beats }) =
                 envelope::open::<fleet::Input>(&put.body)
@@ -262,18 +281,70 @@ pub(crate) fn reads_the_head(world: &World) -> bool {
 
 /// How long a step is made to sleep, where it has to.
 pub(crate) fn sleeps(world: &World, side: Side) -> Option<u64> {
-    let sleeps = match world.plan.sabotage {
-        Some(Sabotage::LateStatusStands) => side == Side::Forge,
-        Some(Sabotage::LaunchAfterSleep) => side == Side::Queue && world.fleet_step().is_some(),
-        _ => false,
+    let work = || world.work().map_or_else(String::new, |(work, _)| work);
+    let canceled = |work: &str| {
+        let id = work.strip_prefix("build/").and_then(|id| BuildId::new(id).ok());
+        let ledger = lock(&world.ledger);
+        let made = id.and_then(|id| ledger.builds.get(&id));
+        made.is_some_and(|made| made.cancel_asked && made.cancel_acknowledged.is_none())
     };
-    (sleeps && !world.is_calm() && world.draw(|r| r.chance(0.05)))
+    let (sleeps, chance) = match world.plan.sabotage {
+        Some(Sabotage::LateStatusStands) => (side == Side::Forge, 0.05),
+        Some(Sabotage::LaunchAfterSleep) => (side == Side::Queue && work() == "fleet", 0.05),
+        Some(Sabotage::BuildReadFirst) => (side == Side::Store && work().starts_with("report/"), 0.02),
+        Some(Sabotage::AuditOfOldNews) => (side == Side::Store && work() == "audit", 0.01),
+        Some(Sabotage::RecordReadFirst) => (side == Side::Store && canceled(&work()), 0.2),
+        _ => return None,
+    };
+    (sleeps && !world.is_calm() && world.draw(|r| r.chance(chance)))
         .then(|| world.draw(|r| r.range(3 * MINUTE, 4 * MINUTE)))
 }
 
 /// What time it is for whoever asks.
 pub(crate) fn of_clock(world: &World) -> Option<u64> {
-    world.fleet_step().filter(|_| world.sabotaged(Sabotage::LaunchAfterSleep))
+    if !world.sabotaged(Sabotage::LaunchAfterSleep) {
+        return None;
+    }
+    world.work().filter(|(work, _)| work == "fleet").map(|(_, began)| began)
+}
+
+/// The key of a build with where the main branch points by now.
+fn of_the_commit(world: &World, key: &str) -> String {
+    let git = lock(&world.git);
+    let head = git.repos.values().next().and_then(|repo| repo.refs.get("refs/heads/main"));
+    format!("{key}@{}", head.map_or("", String::as_str))
+}
+
+/// What planted defects must know of the tasks that run and of what was.
+#[derive(Default)]
+pub(crate) struct Planted {
+    /// What each task works on, and since when.
+    work: BTreeMap<TaskId, (String, u64)>,
+    /// Builds as report steps found them when they began.
+    found: BTreeMap<TaskId, (Version, Bytes)>,
+    /// Builds as they were before they were written last.
+    before: BTreeMap<String, (Version, Bytes)>,
+}
+
+impl World {
+    /// The task that runs now says what it works on: the name of an actor, or another word.
+    pub(crate) fn works_on(&self, what: &str) {
+        if self.plan.sabotage.is_some()
+            && let Some((task, _)) = self.exec.current()
+        {
+            lock(&self.planted).work.insert(task, (what.to_owned(), self.now()));
+        }
+    }
+
+    /// What the task that runs now works on, and since when.
+    fn work(&self) -> Option<(String, u64)> {
+        let (task, _) = self.exec.current()?;
+        lock(&self.planted).work.get(&task).cloned()
+    }
+
+    fn fleet_step(&self) -> bool {
+        self.work().is_some_and(|(work, _)| work == "fleet")
+    }
 }
 
 /// Whether a record stays although it is deleted.
@@ -310,6 +381,36 @@ pub(crate) fn of_get(world: &World, key: &Key, found: Option<Record>) -> Option<
             None
         }
         Some(Sabotage::SlotMadeTwice) if key.pk.starts_with("buildkey/") && world.looks_at_schedules() => None,
+        Some(Sabotage::KeyOfTheCommit) if key.pk.starts_with("buildkey/") => {
+            let other = Key::new(of_the_commit(world, &key.pk), key.sk.clone());
+            let (version, body) = lock(&world.store).find(&other).cloned()?;
+            Some(Record { key: key.clone(), version, body })
+        }
+        Some(Sabotage::BuildReadFirst) => {
+            let Some(((work, _), (task, _))) = world.work().zip(world.exec.current()) else { return found };
+            if key.pk == "unreported" && work.starts_with("report/") {
+                let build = Key::new(format!("build/{}", key.sk), "build");
+                if let Some(now) = lock(&world.store).find(&build).cloned() {
+                    lock(&world.planted).found.insert(task, now);
+                }
+            } else if key.pk.starts_with("build/")
+                && let Some((version, body)) = lock(&world.planted).found.get(&task).cloned()
+            {
+                return Some(Record { key: key.clone(), version, body });
+            }
+            found
+        }
+        Some(Sabotage::RecordReadFirst) if key.pk.starts_with("build/") => {
+            let canceled = |body: &Bytes| envelope::open::<Build>(body).is_ok_and(|build| build.cancel.is_some());
+            let before = lock(&world.planted).before.get(&key.pk).cloned();
+            let cancels = world.work().is_some_and(|(work, _)| work == "cancel");
+            match (found, before) {
+                (Some(now), Some((version, body))) if cancels && canceled(&now.body) && !canceled(&body) => {
+                    Some(Record { version, body, ..now })
+                }
+                (found, _) => found,
+            }
+        }
         // And the sweep begins anew each time.
         Some(Sabotage::DeletedTooEarly) if key.pk.starts_with("retention") => None,
         Some(Sabotage::SlotNotedFirst) if key.pk.starts_with("schedule/") => {
@@ -332,7 +433,7 @@ pub(crate) fn of_get(world: &World, key: &Key, found: Option<Record>) -> Option<
             });
             Some(found)
         }
-        Some(Sabotage::LinesPublishedAgain) if world.fleet_step().is_some() => {
+        Some(Sabotage::LinesPublishedAgain) if world.fleet_step() => {
             let mut found = found?;
             if let (true, Ok(mut build)) = (key.pk.starts_with("build/"), envelope::open::<Build>(&found.body)) {
                 let ended = build.cells.iter_mut().filter(|cell| cell.seq > 0);

@@ -34,7 +34,7 @@ use crate::exec::{Answer, Exec, lock};
 use crate::faults::{Fault, Faults, Rates};
 use crate::ports::{BlobState, CloudState, ForgeState, GitState, QueueState, SecretState, StoreState};
 use crate::rng::Rng;
-use crate::sabotage::{self, Sabotage};
+use crate::sabotage::{self, Planted, Sabotage};
 use ledger::Ledger;
 use pipelines::Book;
 
@@ -172,8 +172,8 @@ pub(crate) struct Inner {
     pub(crate) counts: Mutex<BTreeMap<&'static str, u64>>,
     /// Which text a commit has; none: the commit cannot be read.
     pub(crate) texts_of_commits: Mutex<BTreeMap<String, Option<usize>>>,
-    /// Steps of the fleet's that run, and when they began; for planted defects.
-    pub(crate) fleet_steps: Mutex<BTreeMap<crate::exec::TaskId, u64>>,
+    /// What planted defects must know.
+    pub(crate) planted: Mutex<Planted>,
     /// Where each ref points, and where it pointed before.
     pub(crate) pointed: Mutex<BTreeMap<(u64, String), Vec<String>>>,
     /// The rogue machine that asks right now, with its boot id.
@@ -274,7 +274,7 @@ impl World {
             trace: Mutex::default(),
             counts: Mutex::default(),
             texts_of_commits: Mutex::default(),
-            fleet_steps: Mutex::default(),
+            planted: Mutex::default(),
             pointed: Mutex::default(),
             rogue_asks: Mutex::default(),
             policy,
@@ -344,12 +344,6 @@ impl World {
 
     pub(crate) fn timestamp_at(&self, now: u64) -> Timestamp {
         Timestamp(EPOCH + now / 1000)
-    }
-
-    /// When the step of the fleet's that runs now began; none: something else runs.
-    pub(crate) fn fleet_step(&self) -> Option<u64> {
-        let (task, _) = self.exec.current()?;
-        lock(&self.fleet_steps).get(&task).copied()
     }
 
     pub(crate) async fn sleep(&self, micros: u64) {

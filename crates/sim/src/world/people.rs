@@ -45,9 +45,10 @@ impl World {
             made.cancel_asked = true;
         }
         for _ in 0..8 {
-            let wish = id.clone();
+            let (wish, here) = (id.clone(), self.clone());
             let answer = self
                 .call(|engine| async move {
+                    here.works_on("cancel");
                     engine.cancel_build(&BuildName::Id(wish), "ann").await.map_err(|e| e.to_string())
                 })
                 .await;

@@ -49,12 +49,7 @@ impl World {
                     }
                     let here = world.clone();
                     let work = |engine: Arc<Engine>| async move {
-                        if here.plan.sabotage.is_some()
-                            && message.body == "fleet"
-                            && let Some((task, _)) = here.exec.current()
-                        {
-                            lock(&here.fleet_steps).insert(task, here.now());
-                        }
+                        here.works_on(&message.body);
                         engine.handle(queue, &message).await;
                     };
                     let handled = world.call(work).await;
@@ -80,8 +75,10 @@ impl World {
                     world.sleep(MINUTE).await;
                     continue;
                 }
+                let here = world.clone();
                 let _ = world
                     .call(|engine| async move {
+                        here.works_on(if what == "fleet" { "audit" } else { what });
                         if what == "fleet" { engine.sweep_fleet().await } else { engine.sweep_records().await }
                     })
                     .await;
