@@ -251,9 +251,9 @@ fn stalls_at_single_places_change_nothing() {
 /// A world with a second act, in which what was built in the first is old and is deleted.
 #[test]
 fn old_builds_are_deleted_and_no_others() {
-    let outcome = run(plan(10, 30));
+    let outcome = run(plan(9, 30));
     assert!(outcome.counts.get("old builds deleted").is_some_and(|n| *n > 20), "{:?}", outcome.counts);
-    holds(plan(10, 30));
+    assert!(outcome.violations.is_empty(), "{:?}", outcome.violations);
 }
 
 /// Everything that the worlds are made of happens in them: what never happens is not checked.

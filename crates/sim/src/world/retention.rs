@@ -20,7 +20,7 @@ use crate::world::{MINUTE, World};
 /// How long builds are kept after their end.
 pub(crate) const RETENTION: Duration = Duration::from_secs(4 * 3600);
 /// One world in so many has a second act.
-const EVERY: u64 = 10;
+const EVERY: u64 = 9;
 /// How many of the old builds somebody wants after all.
 const WANTED: usize = 12;
 
