@@ -258,7 +258,10 @@ fn builds(visit: &mut impl Visit) {
     visit.record("build-input-uploaded", upload);
     visit.record("build-input-started", build::Input::Started { at: Timestamp(3_000) });
     visit.record("build-input-cancel", build::Input::Cancel { by: "mona".into() });
-    visit.record("build-input-retry", build::Input::Retry { job: Some(JobIndex(1)), by: "mona".into() });
+    visit.record(
+        "build-input-retry",
+        build::Input::Retry { job: Some(JobIndex(1)), by: "mona".into(), wish: String::new() },
+    );
     visit.record("build-input-unblock", build::Input::Unblock { job: JobIndex(3), by: "mona".into(), form: None });
     let change = build::StepChange::Label("Deploy".into());
     visit.record("build-input-change-step", build::Input::ChangeStep { job: JobIndex(1), uuid: "u".into(), change });
@@ -300,7 +303,7 @@ fn people(facts: build::Facts) -> Build {
     let inputs = [
         unblock,
         build::Input::Triggered { job: JobIndex(1), number: 1, end },
-        build::Input::Retry { job: None, by: "mona".into() },
+        build::Input::Retry { job: None, by: "mona".into(), wish: String::new() },
         build::Input::Superseded { by: "hello#43".into(), skip: true, cancel: false },
     ];
     for input in inputs {

@@ -6,8 +6,6 @@ mod exec;
 mod faults;
 mod interrupted;
 mod ports;
-#[cfg(test)]
-mod regressions;
 mod rng;
 mod run;
 mod sabotage;

@@ -14,7 +14,7 @@ use tidegate_core::wire::envelope;
 use tidegate_engine::ports::{Expect, Key, LaunchRequest, Page, Put, Record, Version};
 
 use crate::exec::{TaskId, lock};
-use crate::world::{MINUTE, Side, World};
+use crate::world::{MINUTE, SECOND, Side, World};
 
 macro_rules! sabotages {
     ($($variant:ident $name:literal $invariants:literal $what:literal,)+) => {
@@ -39,7 +39,7 @@ macro_rules! sabotages {
 }
 
 sabotages! {
-    BuildKeyNotConditional "build-key-not-conditional" "I1" "who looks for the build of a delivery never finds it: a redelivery builds again",
+    BuildKeyNotConditional "build-key-not-conditional" "I1 I15" "who looks for the build of a delivery never finds it: a redelivery builds again",
     DeliveryRecordedFirst "delivery-recorded-first" "I1 I9" "a delivery is written down as decided before its build is made",
     SignatureNotChecked "signature-not-checked" "I2" "deliveries of strangers pass for signed",
     ClaimWithoutCondition "claim-without-condition" "I3" "a claim is written whatever became of the attempt meanwhile",
@@ -62,7 +62,7 @@ sabotages! {
     ResultBeforeUploads "result-before-uploads" "I12" "a result is applied before the uploads that its job made",
     LateStatusStands "late-status-stands" "I8" "a report step that slept tells an old status last, and nobody doubts it",
     PlanOfAnotherCommit "plan-of-another-commit" "I3" "a build is made with the pipeline file of where its branch points by then",
-    LinesPublishedAgain "lines-published-again" "I6" "lines that were used up are published again, and believed",
+    LinesPublishedAgain "lines-published-again" "I6 I7" "lines that were used up are published again, and believed",
     LaunchAfterSleep "launch-after-sleep" "I6" "a step that slept makes the launch that it had decided before",
     IntentGivenUp "intent-given-up" "I6" "a launch is made by two at once, of whom one may give it up",
     OpenedByNobody "opened-by-nobody" "I13 I3" "a step that waits for a person is open when it is reached",
@@ -291,8 +291,12 @@ pub(crate) fn sleeps(world: &World, side: Side) -> Option<u64> {
     let (sleeps, chance) = match world.plan.sabotage {
         Some(Sabotage::LateStatusStands) => (side == Side::Forge, 0.05),
         Some(Sabotage::LaunchAfterSleep) => (side == Side::Queue && work() == "fleet", 0.05),
-        Some(Sabotage::BuildReadFirst) => (side == Side::Store && work().starts_with("report/"), 0.02),
+        Some(Sabotage::BuildReadFirst) => (side == Side::Store && world.has_found_a_build(), 0.15),
         Some(Sabotage::AuditOfOldNews) => (side == Side::Store && work() == "audit", 0.01),
+        // Whoever cancels is a little late, and whoever performs it later still.
+        Some(Sabotage::RecordReadFirst) if work() == "cancel" => {
+            return (side == Side::Store).then(|| world.draw(|r| r.range(SECOND, 2 * SECOND)));
+        }
         Some(Sabotage::RecordReadFirst) => (side == Side::Store && canceled(&work()), 0.2),
         _ => return None,
     };
@@ -340,6 +344,11 @@ impl World {
     fn work(&self) -> Option<(String, u64)> {
         let (task, _) = self.exec.current()?;
         lock(&self.planted).work.get(&task).cloned()
+    }
+
+    /// Whether the report step that runs now has read its build.
+    fn has_found_a_build(&self) -> bool {
+        self.exec.current().is_some_and(|(task, _)| lock(&self.planted).found.contains_key(&task))
     }
 
     fn fleet_step(&self) -> bool {

@@ -74,6 +74,9 @@ pub enum Input {
         job: Option<JobIndex>,
         /// Who asks.
         by: String,
+        /// Names the wish: folding it twice changes nothing. Empty in letters of before it was named.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        wish: String,
     },
     /// Open a block or input step.
     Unblock {
@@ -164,8 +167,9 @@ pub enum Folded {
 
 impl Build {
     /// Folds one input in. `segment` is the plan of an [`Input::Uploaded`] or [`Input::Approved`], loaded by the shell;
-    /// without it the input waits. After such a one `graph` lacks its steps: make a new one before the next input that may need them and before
-    /// [`Build::settle`]. Doing so twice changes nothing more, except for [`Input::Retry`], which the inbox hands out once.
+    /// without it the input waits. After such a one `graph` lacks its steps: make a new one before the next input that may
+    /// need them and before [`Build::settle`]. Doing so twice changes nothing more: a step that slept may fold a letter that
+    /// another has folded and forgotten long ago.
     pub fn fold(
         &mut self,
         input: &Input,
@@ -202,8 +206,8 @@ impl Build {
             }
             Input::Approved { by, plan } => return self.approved(by, plan, segment, now),
             Input::PullRequest(pull_request) => self.joined(pull_request),
-            Input::Retry { job, by } => {
-                if self.retry(*job, graph) {
+            Input::Retry { job, by, wish } => {
+                if self.is_new(wish) && self.retry(*job, graph) {
                     self.note(by, Did::Retried(*job), now);
                 }
             }

@@ -4,7 +4,25 @@ use super::{Build, Graph, JobState};
 use crate::ids::JobIndex;
 use crate::plan::{ManualRetry, StepKind};
 
+/// How many wishes a build remembers: a letter that is folded again is minutes old.
+const MOST_WISHES: usize = 20;
+
 impl Build {
+    /// Whether a wish was not heard before; it is remembered.
+    pub(super) fn is_new(&mut self, wish: &str) -> bool {
+        if wish.is_empty() {
+            return true;
+        }
+        if self.wishes.iter().any(|known| known == wish) {
+            return false;
+        }
+        if self.wishes.len() >= MOST_WISHES {
+            self.wishes.remove(0);
+        }
+        self.wishes.push(wish.to_owned());
+        true
+    }
+
     /// Returns whether anything is run again.
     pub(super) fn retry(&mut self, job: Option<JobIndex>, graph: &Graph) -> bool {
         if self.cancel.is_some() {

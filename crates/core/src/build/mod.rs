@@ -283,6 +283,9 @@ pub struct Build {
     /// Who did what to it, oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub acts: Vec<Act>,
+    /// The latest wishes to run jobs again, by their names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub wishes: Vec<String>,
     /// What jobs changed of the steps.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub changes: Vec<StepChanges>,
@@ -348,6 +351,7 @@ impl Build {
             lines: Vec::new(),
             cancel: None,
             acts: Vec::new(),
+            wishes: Vec::new(),
             changes: Vec::new(),
             started_at: None,
             finished_at: None,

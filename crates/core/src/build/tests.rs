@@ -327,11 +327,11 @@ impl World {
 
     pub(crate) fn retry(&mut self, name: &str) {
         let job = Some(self.job(name));
-        self.tell(&Input::Retry { job, by: "mona".into() });
+        self.tell(&Input::Retry { job, by: "mona".into(), wish: String::new() });
     }
 
     pub(crate) fn retry_all(&mut self) {
-        self.tell(&Input::Retry { job: None, by: "mona".into() });
+        self.tell(&Input::Retry { job: None, by: "mona".into(), wish: String::new() });
     }
 
     pub(crate) fn unblock(&mut self, name: &str) {

@@ -96,7 +96,8 @@ impl Engine {
             }
         }
         let actor = Actor::Build(id.clone());
-        self.tell(&actor, &Input::Retry { job, by: by.to_owned() }).await?;
+        let wish = format!("{:032x}", self.ports.ids.random());
+        self.tell(&actor, &Input::Retry { job, by: by.to_owned(), wish }).await?;
         self.step(&actor).await?;
         Ok(id)
     }

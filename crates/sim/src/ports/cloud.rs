@@ -106,7 +106,8 @@ impl World {
         }
         let now = self.now();
         let dry = !self.is_calm() && lock(&self.cloud).dry.get(&request.pool).is_some_and(|until| *until > now);
-        if dry || self.fault(Fault::NoCapacity, 0.1) {
+        let refused = if self.sabotaged(Sabotage::IntentGivenUp) { 0.5 } else { 0.1 };
+        if dry || self.fault(Fault::NoCapacity, refused) {
             self.count("cloud: no capacity");
             // Not remembered: a launch that gave nothing may be asked for again.
             return Ok(Launched::NoCapacity { why: "simulated: there is no capacity".to_owned() });

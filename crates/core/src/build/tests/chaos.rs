@@ -96,7 +96,7 @@ impl Chaos {
             Op::Cancel => self.fold_all(&[Input::Cancel { by: "mona".into() }]),
             Op::Retry { which } => {
                 let job = which.map(|n| JobIndex(u32::try_from(n % (self.w.build.cells.len() + 1)).unwrap()));
-                self.fold_all(&[Input::Retry { job, by: "mona".into() }]);
+                self.fold_all(&[Input::Retry { job, by: "mona".into(), wish: String::new() }]);
             }
             Op::Unblock { which } => {
                 let job = JobIndex(u32::try_from(which % (self.w.build.cells.len() + 1)).unwrap());

@@ -171,3 +171,18 @@ fn an_end_that_is_told_twice_or_of_an_older_attempt_changes_nothing() {
     w.tell(&first);
     assert_eq!(w.build, before);
 }
+
+/// A step that slept folds a letter that another has folded, deleted and forgotten while it slept.
+#[test]
+fn a_wish_to_retry_that_is_heard_twice_is_granted_once() {
+    let mut w = World::new([cmd("a")]);
+    w.fail("a");
+    let wish = Input::Retry { job: None, by: "mona".into(), wish: "a1".into() };
+    w.tell(&wish);
+    w.fail("a");
+    let before = w.build.clone();
+    w.tell(&wish);
+    assert_eq!(w.build, before);
+    w.tell(&Input::Retry { job: None, by: "mona".into(), wish: "a2".into() });
+    assert_eq!((w.cell("a").attempt, w.cell("a").retries), (3, 2));
+}
