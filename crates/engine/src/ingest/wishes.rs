@@ -225,7 +225,9 @@ impl Engine {
             None => build.cancel.is_none() && (0..count).map(JobIndex).any(can),
         };
         if retried {
-            self.tell(&Actor::Build(id.clone()), &Input::Retry { job, by: by.to_owned() }).await?;
+            // The same for the same event: an event that is handled again is one wish.
+            let wish = format!("{key}/{}", job.map_or_else(|| "all".to_owned(), |job| job.to_string()));
+            self.tell(&Actor::Build(id.clone()), &Input::Retry { job, by: by.to_owned(), wish }).await?;
             return Ok(Ok(id.clone()));
         }
         if !build.state.is_final() {
