@@ -74,6 +74,9 @@ fn a_fork_is_built_when_somebody_with_write_access_approves_the_commit() {
     let build = world.build_until(1, "it waits", |build| build["state"] == "blocked");
     assert_eq!(build["jobs"], json!([]));
     assert!(build["waits"].as_str().unwrap().contains(&format!("/approve {first}")), "{build}");
+    // Whoever looks at GitHub sees what to do, and nothing that looks like success.
+    let check = github.check_until(&world, &first, "tidegate/web", "queued");
+    assert_eq!(check.title, Some(format!("A fork's commit waits for a comment: /approve {first}")));
     let shown = text(&world.run(["build", "show", "1"]).stdout);
     assert!(shown.contains("waits: its commit comes from a fork"), "{shown}");
 

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use super::check::{Check, CheckState, Conclusion, Mark, SUMMARY_LIMIT, Subject};
 use super::{Status, blocked_state, status};
 use crate::attempt::{Attempt, End, Phase};
-use crate::build::{Build, BuildState, Cell, Graph, JobState, Limits, quarantine};
+use crate::build::{Build, BuildState, Cell, Graph, Hold, JobState, Limits, quarantine};
 use crate::event::truncate;
 use crate::ids::JobIndex;
 use crate::plan::{BlockedState, StepKind};
@@ -102,6 +102,8 @@ fn state_of(build: &Build, graph: &Graph) -> CheckState {
     match build.state {
         BuildState::Scheduled => CheckState::Queued,
         BuildState::Running | BuildState::Failing | BuildState::Canceling => CheckState::InProgress,
+        // Nothing of it was looked at: it must not look like something that passed.
+        BuildState::Blocked if build.hold.is_some() => CheckState::Queued,
         BuildState::Blocked => match blocked_state(build, graph) {
             _ if failed => CheckState::Completed(Conclusion::Failure),
             Some(BlockedState::Failed) => CheckState::Completed(Conclusion::Failure),
@@ -164,6 +166,9 @@ impl<'a> Sources<'a> {
             BuildState::Running => format!("Running: {so_far}"),
             BuildState::Failing => {
                 format!("Failing, {}: {so_far}", first.as_deref().unwrap_or("a step before it failed"))
+            }
+            BuildState::Blocked if build.hold == Some(Hold::Approval) => {
+                format!("A fork's commit waits for a comment: /approve {}", build.facts.commit)
             }
             BuildState::Blocked => format!("Blocked, waiting for a person: {so_far}"),
             BuildState::Canceling => format!("Being canceled: {so_far}"),
